@@ -1,0 +1,79 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/otsnap/otsnap/archive/row"
+	"github.com/otsnap/otsnap/manifest"
+)
+
+// ErrUnavailable is wrapped by errors of a Source or a Sink that say nothing
+// about data: the service could not be reached, refused the credentials, or
+// kept refusing for longer than the caller was willing to wait.
+var ErrUnavailable = errors.New("service unavailable")
+
+// Source is an instance rows are read from. Its methods may be called
+// concurrently.
+type Source interface {
+	// Instance names the instance, without credentials.
+	Instance() manifest.Instance
+
+	// Tables returns the names of the tables whose rows can be read, sorted. The
+	// tables behind secondary indexes are not among them.
+	Tables(ctx context.Context) ([]string, error)
+
+	// Describe returns all the instance tells of a table, with Columns nil. A
+	// table that does not exist is fs.ErrNotExist.
+	Describe(ctx context.Context, table string) (manifest.Table, error)
+
+	// Split returns keys that cut the table into ranges of about size bytes,
+	// ascending: none for a small table.
+	Split(ctx context.Context, table manifest.Table, size int64) ([]manifest.Key, error)
+
+	// Scan yields the rows of a range in key order with every version of every
+	// cell. Where a batch ends depends on the rows alone, never on how the
+	// service cut its responses. No batch is empty. The first error is the last
+	// element.
+	Scan(ctx context.Context, scan Scan) iter.Seq2[row.Batch, error]
+}
+
+// Scan asks for the rows from From (inclusive) to To (exclusive).
+type Scan struct {
+	Table    manifest.Table
+	Layout   row.Layout
+	From, To manifest.Key
+	Rows     int64 // a batch ends after the row that makes it this long; 0: no such limit
+	Bytes    int64 // likewise in PlainBuffer bytes; 0: no such limit
+	Limit    int64 // rows in all; 0: no limit
+}
+
+// Sink is an instance rows are written to. Its methods may be called
+// concurrently for different tables, Write also for one.
+type Sink interface {
+	// Instance names the instance, without credentials.
+	Instance() manifest.Instance
+
+	// Create makes the table with its primary key and predefined columns and
+	// with options under which every version of every cell can be written: no
+	// TTL, no limit of versions, no index, no stream. AUTO_INCREMENT columns
+	// become plain INTEGER. It returns when the table takes writes. A table that
+	// exists is fs.ErrExist.
+	Create(ctx context.Context, table manifest.Table) error
+
+	// Write puts every row of the record with its versions, and returns how many
+	// the service acknowledged. Writing the same rows again changes nothing.
+	Write(ctx context.Context, write Write) (acknowledged int64, err error)
+
+	// Finish gives the table the options it was described with.
+	Finish(ctx context.Context, table manifest.Table) error
+}
+
+// Write is some rows for a table.
+type Write struct {
+	Table  manifest.Table
+	Layout row.Layout
+	Record arrow.RecordBatch
+}
