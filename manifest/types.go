@@ -3,6 +3,7 @@ package manifest
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -54,7 +55,10 @@ func (k *Key) UnmarshalText(text []byte) error {
 	if err != nil {
 		return err
 	}
-	*k = raw
+	*k = nil
+	if len(raw) > 0 {
+		*k = raw
+	}
 	return nil
 }
 
@@ -71,22 +75,41 @@ func parseHex(text []byte) ([]byte, error) {
 	return raw, nil
 }
 
+// timeLayout is the one spelling of a [Time].
+const timeLayout = "2006-01-02T15:04:05Z"
+
 // Time is a moment in UTC, to the second. In JSON it is RFC 3339 with a Z.
 type Time struct{ time.Time }
 
+// At returns the second t falls into.
+func At(t time.Time) Time { return Time{t.UTC().Truncate(time.Second)} }
+
+func (t Time) String() string { return t.UTC().Format(timeLayout) }
+
 // MarshalText writes t as 2006-01-02T15:04:05Z.
-func (t Time) MarshalText() ([]byte, error) {
-	return []byte(t.UTC().Format(time.RFC3339)), nil
-}
+func (t Time) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // UnmarshalText accepts 2006-01-02T15:04:05Z and no other spelling.
 func (t *Time) UnmarshalText(text []byte) error {
-	parsed, err := time.Parse("2006-01-02T15:04:05Z", string(text))
-	if err != nil {
-		return fmt.Errorf("%q is not a time like 2006-01-02T15:04:05Z", text)
+	parsed, err := time.Parse(timeLayout, string(text))
+	if err != nil || parsed.Format(timeLayout) != string(text) {
+		return fmt.Errorf("%q is not a time like %s", text, timeLayout)
 	}
 	t.Time = parsed.UTC()
 	return nil
+}
+
+// MarshalJSON writes t as a string. It hides the method of [time.Time], whose
+// spelling differs.
+func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + t.String() + `"`), nil }
+
+// UnmarshalJSON accepts a string as UnmarshalText does.
+func (t *Time) UnmarshalJSON(text []byte) error {
+	var s string
+	if err := json.Unmarshal(text, &s); err != nil {
+		return err
+	}
+	return t.UnmarshalText([]byte(s))
 }
 
 // Type is the type of a value, in the words Tablestore uses.
@@ -203,6 +226,11 @@ type Chunk struct {
 	RowDigest Hash   `json:"row_digest"` // RFC 6962 tree over the rows in PlainBuffer
 	First     Key    `json:"first"`
 	Last      Key    `json:"last"`
+}
+
+// Totals returns what c adds to the totals of its page.
+func (c Chunk) Totals() Totals {
+	return Totals{Chunks: 1, Rows: c.Rows, Cells: c.Cells, RawBytes: c.RawBytes, StoredBytes: c.Size}
 }
 
 // Totals add up chunks.

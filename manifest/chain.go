@@ -1,0 +1,72 @@
+package manifest
+
+import "fmt"
+
+// Chain checks the manifests of an archive, one after another from some seq to
+// the newest, against each other and against what was seen earlier.
+type Chain struct {
+	trust  Trust
+	policy *Policy
+	next   int64 // seq of the next manifest
+	prev   Hash  // digest of the one before; zero: not known
+}
+
+// NewChain begins a check of the archive p governs at manifest from. That is 1,
+// or any other up to the newest one seen, which anchors what lies before it.
+func NewChain(t Trust, p *Policy, from int64) (*Chain, error) {
+	if err := t.validate(); err != nil {
+		return nil, fmt.Errorf("manifest: trust: %w", err)
+	}
+	if _, err := p.opened(); err != nil {
+		return nil, fmt.Errorf("manifest: policy: %w", err)
+	}
+	if err := p.governs(t.Archive); err != nil {
+		return nil, fmt.Errorf("manifest: trust: %w", err)
+	}
+	if from < 1 || from > max(t.Seq, 1) {
+		return nil, fmt.Errorf("manifest: chain: %w", invalid("cannot begin at %d; want 1 to %d", from, max(t.Seq, 1)))
+	}
+	return &Chain{trust: t, policy: p, next: from}, nil
+}
+
+// Add opens the next manifest and checks its place: its number, that it names the
+// one before, and, where it is the newest one seen earlier, that it is the same.
+// After an error the Chain is of no more use.
+func (c *Chain) Add(sealed []byte) (*Manifest, error) {
+	m, err := Open(sealed, c.policy)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.link(m, Sum(sealed)); err != nil {
+		return nil, fmt.Errorf("manifest: chain: %w", err)
+	}
+	return m, nil
+}
+
+func (c *Chain) link(m *Manifest, digest Hash) error {
+	if m.Seq != c.next {
+		return rollback("%s holds manifest %d", ManifestName(c.next), m.Seq)
+	}
+	if !c.prev.IsZero() && m.Prev != c.prev {
+		return rollback("manifest %d follows %s, but manifest %d is %s", m.Seq, m.Prev, m.Seq-1, c.prev)
+	}
+	if m.Seq == c.trust.Seq && digest != c.trust.Head {
+		return rollback("manifest %d is %s, but %s was seen earlier: the archive has been forked", m.Seq, digest, c.trust.Head)
+	}
+	c.next, c.prev = m.Seq+1, digest
+	return nil
+}
+
+// Finish is called after the newest manifest. It checks that the archive does not
+// end before what was seen earlier, and returns what has been seen now.
+func (c *Chain) Finish() (Trust, error) {
+	newest := c.next - 1
+	if newest < c.trust.Seq {
+		return Trust{}, fmt.Errorf("manifest: chain: %w", rollback(
+			"the archive ends at manifest %d, but %d was seen earlier: something is hidden or deleted", newest, c.trust.Seq))
+	}
+	if c.prev.IsZero() {
+		return c.trust, nil
+	}
+	return Trust{Archive: c.trust.Archive, Seq: newest, Head: c.prev}, nil
+}

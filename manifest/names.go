@@ -1,0 +1,176 @@
+package manifest
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// PolicyName returns the name of a policy's object.
+func PolicyName(version int64) string { return fmt.Sprintf("policy/%08d.dsse.json", version) }
+
+const (
+	manifestPrefix = "manifests/"
+	manifestSuffix = ".dsse.json"
+)
+
+// ManifestName returns the name of the object of the manifest with number seq.
+func ManifestName(seq int64) string {
+	return fmt.Sprintf("%s%08d%s", manifestPrefix, seq, manifestSuffix)
+}
+
+// ParseManifestName returns the number in a name that [ManifestName] made, and
+// false for any other.
+func ParseManifestName(name string) (seq int64, ok bool) {
+	digits, ok := strings.CutPrefix(name, manifestPrefix)
+	if !ok {
+		return 0, false
+	}
+	digits, ok = strings.CutSuffix(digits, manifestSuffix)
+	if !ok {
+		return 0, false
+	}
+	seq, err := parseNumber(digits, MaxSeq)
+	if err != nil || seq < 1 || ManifestName(seq) != name {
+		return 0, false
+	}
+	return seq, true
+}
+
+func snapshotPrefix(snapshot string) string { return "snapshots/" + snapshot + "/" }
+
+// PlanName returns the name of the object of a snapshot's plan.
+func PlanName(snapshot string) string { return snapshotPrefix(snapshot) + "plan.dsse.json" }
+
+// PageName returns the name of the object of the page of a table's range.
+func PageName(snapshot, table string, rng int64) string {
+	return fmt.Sprintf("%s%s/r%04d.dsse.json", snapshotPrefix(snapshot), table, rng)
+}
+
+// ChunkName returns the last part of the name of a chunk's object: chunk index of
+// range rng. Attempt is 0, or counts how often the range was begun again while
+// objects of an earlier attempt could not be removed.
+func ChunkName(rng, attempt, index int64) string {
+	if attempt == 0 {
+		return fmt.Sprintf("r%04d-%06d.parquet", rng, index)
+	}
+	return fmt.Sprintf("r%04d.%d-%06d.parquet", rng, attempt, index)
+}
+
+// ParseChunkName returns the numbers in a name that [ChunkName] made.
+func ParseChunkName(name string) (rng, attempt, index int64, err error) {
+	bad := invalid("chunk name %q", clip(name))
+	rest, ok := strings.CutPrefix(name, "r")
+	if !ok {
+		return 0, 0, 0, bad
+	}
+	if rest, ok = strings.CutSuffix(rest, ".parquet"); !ok {
+		return 0, 0, 0, bad
+	}
+	first, last, ok := strings.Cut(rest, "-")
+	if !ok {
+		return 0, 0, 0, bad
+	}
+	if r, a, ok := strings.Cut(first, "."); ok {
+		first = r
+		if attempt, err = parseNumber(a, MaxAttempts-1); err != nil {
+			return 0, 0, 0, bad
+		}
+	}
+	if rng, err = parseNumber(first, MaxRanges-1); err != nil {
+		return 0, 0, 0, bad
+	}
+	if index, err = parseNumber(last, MaxRangeChunks-1); err != nil {
+		return 0, 0, 0, bad
+	}
+	if ChunkName(rng, attempt, index) != name {
+		return 0, 0, 0, bad
+	}
+	return rng, attempt, index, nil
+}
+
+// parseNumber reads decimal digits, at most 8 of them.
+func parseNumber(digits string, most int64) (int64, error) {
+	if len(digits) == 0 || len(digits) > 8 {
+		return 0, invalid("number %q", clip(digits))
+	}
+	var n int64
+	for _, c := range []byte(digits) {
+		if c < '0' || c > '9' {
+			return 0, invalid("number %q", digits)
+		}
+		n = 10*n + int64(c-'0')
+	}
+	if n > most {
+		return 0, overLimit("number %d; at most %d", n, most)
+	}
+	return n, nil
+}
+
+// ChunkObject returns the object of a chunk of a table.
+func ChunkObject(snapshot, table string, c Chunk) Object {
+	return Object{Name: snapshotPrefix(snapshot) + table + "/" + c.Name, Size: c.Size, SHA256: c.SHA256}
+}
+
+// PageObject returns the object of a page of one of m's tables.
+func (m *Manifest) PageObject(t TableEntry, ref PageRef) Object {
+	return Object{Name: PageName(m.Snapshot, t.Table.Name, ref.Range), Size: ref.Size, SHA256: ref.SHA256}
+}
+
+// PlanObject returns the object of the plan m was made after.
+func (m *Manifest) PlanObject() Object {
+	return Object{Name: PlanName(m.Snapshot), Size: -1, SHA256: m.Plan}
+}
+
+const snapshotTime = "20060102T150405Z"
+
+// NewSnapshotID returns a name for a snapshot begun now. The first 4 bytes of
+// random keep two that begin in the same second apart.
+func NewSnapshotID(now time.Time, random []byte) string {
+	var suffix [4]byte
+	copy(suffix[:], random)
+	return now.UTC().Format(snapshotTime) + "-" + hex.EncodeToString(suffix[:])
+}
+
+// CheckSnapshotID refuses what [NewSnapshotID] does not make.
+func CheckSnapshotID(id string) error {
+	moment, suffix, ok := strings.Cut(id, "-")
+	t, err := time.Parse(snapshotTime, moment)
+	raw, hexErr := parseHex([]byte(suffix))
+	if !ok || err != nil || t.Format(snapshotTime) != moment || hexErr != nil || len(raw) != 4 {
+		return invalid("snapshot %q is not named like 20261122T160501Z-1f7a9c04", clip(id))
+	}
+	return nil
+}
+
+// CheckTableName refuses names the service does not take for a table: letters,
+// digits and underscores, 1 to 255 of them, not a digit first. Such a name is
+// safe as a part of an object's name.
+func CheckTableName(name string) error {
+	if len(name) == 0 || len(name) > MaxName {
+		return invalid("table name %q has %d bytes, want 1 to %d", clip(name), len(name), MaxName)
+	}
+	for i, c := range []byte(name) {
+		letter := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return invalid("table name %q; letters, digits and underscores, not a digit first", clip(name))
+		}
+	}
+	return nil
+}
+
+// checkLabel refuses names that are not plain and short: of keys and of files at
+// the top of an archive.
+func checkLabel(what, name string) error {
+	if len(name) == 0 || len(name) > 64 {
+		return invalid("%s %q has %d bytes, want 1 to 64", what, clip(name), len(name))
+	}
+	for i, c := range []byte(name) {
+		plain := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !plain && (i == 0 || !strings.ContainsRune("._-@", rune(c))) {
+			return invalid("%s %q; letters, digits, and . _ - @ after the first", what, clip(name))
+		}
+	}
+	return nil
+}
