@@ -1,0 +1,486 @@
+package archivetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/otsnap/otsnap/archive"
+)
+
+// TestStore holds a Store to its contract. Each subtest opens an empty store of
+// its own.
+func TestStore(t *testing.T, open func(t *testing.T) archive.Store) {
+	tests := []struct {
+		name string
+		run  func(t *testing.T, s archive.Store)
+	}{
+		{"PutIsReadBack", putIsReadBack},
+		{"PutIsWriteOnce", putIsWriteOnce},
+		{"PutStartsAtTheOffsetOfItsBody", putStartsAtOffset},
+		{"OneOfManyRacingPutsWins", racingPuts},
+		{"AnEmptyObjectIsAnObject", emptyObject},
+		{"ALargeObjectIsWhole", largeObject},
+		{"ABodyThatFailsLeavesNothing", failingBody},
+		{"AnObjectIsNotListedBeforeItIsWhole", halfWritten},
+		{"ListIsInByteOrderOfWholeNames", listOrder},
+		{"ListTakesAnyPrefix", listPrefixes},
+		{"ListStopsWhenTheCallerDoes", listStops},
+		{"ListOfNothingIsEmpty", listNothing},
+		{"ManyObjectsAreListed", listMany},
+		{"WhatIsMissingIsErrNotExist", missing},
+		{"DeleteFreesTheName", deleteFrees},
+		{"DeleteLeavesTheOthers", deleteLeaves},
+		{"PutsSucceedWhileTheirNeighboursAreDeleted", putBesideDelete},
+		{"AReaderSurvivesDeleteOrFails", readerAndDelete},
+		{"NamesAreKeptToTheByte", names},
+		{"BadNamesAreRefused", badNames},
+		{"ACancelledCallDoesNothing", cancelled},
+		{"ACancelledBodyEndsWithAnError", cancelledBody},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
+	}
+}
+
+func putIsReadBack(t *testing.T, s archive.Store) {
+	put(t, s, "snapshots/one/chunk", "rows")
+	want(t, s, "snapshots/one/chunk", "rows")
+	wantList(t, s, "", "snapshots/one/chunk")
+}
+
+func putIsWriteOnce(t *testing.T, s archive.Store) {
+	put(t, s, "a/object", "first")
+	for _, content := range []string{"second", "first", ""} {
+		if err := tryPut(t, s, "a/object", content); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("Put over an object: got %v, want fs.ErrExist", err)
+		}
+	}
+	want(t, s, "a/object", "first")
+	wantList(t, s, "", "a/object")
+}
+
+func putStartsAtOffset(t *testing.T, s archive.Store) {
+	body := strings.NewReader("header and rest")
+	if _, err := body.Seek(7, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(t.Context(), "object", body, archive.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	want(t, s, "object", "and rest")
+}
+
+func racingPuts(t *testing.T, s archive.Store) {
+	const racers = 16
+	content := func(i int) string { return strings.Repeat(string(rune('a'+i)), 100_000) }
+	errs := make([]error, racers)
+	var wg sync.WaitGroup
+	for i := range racers {
+		wg.Go(func() { errs[i] = tryPut(t, s, "manifests/next", content(i)) })
+	}
+	wg.Wait()
+
+	winner := -1
+	for i, err := range errs {
+		switch {
+		case err == nil && winner >= 0:
+			t.Errorf("both %d and %d won", winner, i)
+		case err == nil:
+			winner = i
+		case !errors.Is(err, fs.ErrExist):
+			t.Errorf("racer %d: got %v, want nil or fs.ErrExist", i, err)
+		}
+	}
+	if winner < 0 {
+		t.Fatal("nobody won")
+	}
+	want(t, s, "manifests/next", content(winner))
+}
+
+func emptyObject(t *testing.T, s archive.Store) {
+	put(t, s, "empty", "")
+	want(t, s, "empty", "")
+	wantList(t, s, "", "empty")
+	if err := tryPut(t, s, "empty", "content"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("Put over an empty object: got %v, want fs.ErrExist", err)
+	}
+}
+
+func largeObject(t *testing.T, s archive.Store) {
+	data := make([]byte, 5<<20+1)
+	for i, r := 0, rand.New(rand.NewPCG(1, 2)); i < len(data); i++ {
+		data[i] = byte(r.Uint32())
+	}
+	put(t, s, "large", string(data))
+	if got := get(t, s, "large"); got != string(data) {
+		t.Errorf("got other bytes back (%d, put %d)", len(got), len(data))
+	}
+	for o, err := range s.List(t.Context(), "") {
+		if err != nil || o.Size != int64(len(data)) {
+			t.Errorf("listed with size %d, error %v; want %d", o.Size, err, len(data))
+		}
+	}
+}
+
+func failingBody(t *testing.T, s archive.Store) {
+	broken := errors.New("the disk the body comes from broke")
+	body := &failing{Reader: bytes.NewReader(make([]byte, 1<<20)), after: 300_000, err: broken}
+	if err := s.Put(t.Context(), "a/object", body, archive.PutOptions{}); !errors.Is(err, broken) {
+		t.Errorf("got %v, want the error of the body", err)
+	}
+	wantMissing(t, s, "a/object")
+	wantList(t, s, "")
+	put(t, s, "a/object", "second try")
+	want(t, s, "a/object", "second try")
+}
+
+// failing is a body that cannot be read past some offset.
+type failing struct {
+	*bytes.Reader
+	after int
+	err   error
+}
+
+func (f *failing) Read(p []byte) (int, error) {
+	left := f.after - (int(f.Size()) - f.Len())
+	if left <= 0 {
+		return 0, f.err
+	}
+	return f.Reader.Read(p[:min(left, len(p))])
+}
+
+// WriteTo hides the one of bytes.Reader, which would go round Read.
+func (f *failing) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(w, struct{ io.Reader }{f})
+}
+
+func halfWritten(t *testing.T, s archive.Store) {
+	body := &watched{Reader: bytes.NewReader(make([]byte, 1<<20)), read: func() {
+		wantMissing(t, s, "a/object")
+		wantList(t, s, "")
+	}}
+	if err := s.Put(t.Context(), "a/object", body, archive.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	wantList(t, s, "", "a/object")
+}
+
+// watched calls read before its first and its last bytes are read.
+type watched struct {
+	*bytes.Reader
+	read func()
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	if n := w.Len(); n == int(w.Size()) || n <= len(p) {
+		w.read()
+	}
+	return w.Reader.Read(p)
+}
+
+// WriteTo hides the one of bytes.Reader, which would go round Read.
+func (w *watched) WriteTo(to io.Writer) (int64, error) {
+	return io.Copy(to, struct{ io.Reader }{w})
+}
+
+// ordered are names in byte order, which is not the order of a walk through
+// folders: "-" and "." sort before "/", "0" after it.
+var ordered = []string{
+	"A/x", "README.md", "a", "b-c", "b.c", "b/c", "b/c-d/e", "b/c.d", "b/c0", "b/d/e", "b0", "bc/a", "é/z", "日本",
+}
+
+func listOrder(t *testing.T, s archive.Store) {
+	shuffled := slices.Clone(ordered)
+	rand.New(rand.NewPCG(3, 4)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	for _, name := range shuffled {
+		put(t, s, name, name)
+	}
+	wantList(t, s, "", ordered...)
+	for o, err := range s.List(t.Context(), "") {
+		if err != nil || o.Size != int64(len(o.Name)) {
+			t.Errorf("%s: size %d, error %v; want %d", o.Name, o.Size, err, len(o.Name))
+		}
+	}
+}
+
+func listPrefixes(t *testing.T, s archive.Store) {
+	for _, name := range ordered {
+		put(t, s, name, "")
+	}
+	prefixes := []string{
+		"b", "b/", "b/c", "b/c-", "b/c-d/", "b/c-d/e", "b/c-d/e/", "b-", "é", "é/z",
+		"none", "/", "/b", ".", "..", "../", "b/../b", "b//", "日", "\xff",
+	}
+	for _, prefix := range prefixes {
+		var names []string
+		for _, name := range ordered {
+			if strings.HasPrefix(name, prefix) {
+				names = append(names, name)
+			}
+		}
+		wantList(t, s, prefix, names...)
+	}
+}
+
+func listStops(t *testing.T, s archive.Store) {
+	for _, name := range []string{"a", "b/c", "d"} {
+		put(t, s, name, "")
+	}
+	var names []string
+	for o, err := range s.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, o.Name)
+		if len(names) == 2 {
+			break
+		}
+	}
+	if !slices.Equal(names, []string{"a", "b/c"}) {
+		t.Errorf("got %q before stopping", names)
+	}
+}
+
+func listNothing(t *testing.T, s archive.Store) {
+	wantList(t, s, "")
+	wantList(t, s, "a/")
+}
+
+// listMany has more objects than services list at once (1000).
+func listMany(t *testing.T, s archive.Store) {
+	names := make([]string, 1100)
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := w; i < len(names); i += 4 {
+				names[i] = fmt.Sprintf("t/r%04d-%06d.parquet", i/100, i%100)
+				if err := tryPut(t, s, names[i], "x"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	wantList(t, s, "", names...)
+	wantList(t, s, "t/r0003-", names[300:400]...)
+}
+
+func missing(t *testing.T, s archive.Store) {
+	put(t, s, "a/object", "content")
+	for _, name := range []string{"none", "a", "a/none", "none/object", "a/object2", "a/object/none"} {
+		wantMissing(t, s, name)
+		if err := s.Delete(t.Context(), name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Delete(%q): got %v, want fs.ErrNotExist", name, err)
+		}
+	}
+	want(t, s, "a/object", "content")
+}
+
+func deleteFrees(t *testing.T, s archive.Store) {
+	put(t, s, "a/b/object", "first")
+	remove(t, s, "a/b/object")
+	wantMissing(t, s, "a/b/object")
+	wantList(t, s, "")
+	if err := s.Delete(t.Context(), "a/b/object"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("second Delete: got %v, want fs.ErrNotExist", err)
+	}
+	put(t, s, "a/b/object", "second")
+	want(t, s, "a/b/object", "second")
+	remove(t, s, "a/b/object")
+	put(t, s, "a", "where a folder was")
+	want(t, s, "a", "where a folder was")
+}
+
+func deleteLeaves(t *testing.T, s archive.Store) {
+	for _, name := range []string{"a/b", "a/b-c", "a/b0", "a/c/d"} {
+		put(t, s, name, name)
+	}
+	remove(t, s, "a/b")
+	wantList(t, s, "", "a/b-c", "a/b0", "a/c/d")
+	want(t, s, "a/b-c", "a/b-c")
+}
+
+func putBesideDelete(t *testing.T, s archive.Store) {
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 25 {
+				name := fmt.Sprintf("a/b/%d-%d", w, i)
+				if err := errors.Join(tryPut(t, s, name, name), s.Delete(t.Context(), name)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	wantList(t, s, "")
+}
+
+func readerAndDelete(t *testing.T, s archive.Store) {
+	content := strings.Repeat("content ", 100_000)
+	put(t, s, "object", content)
+	body, err := s.Get(t.Context(), "object")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	remove(t, s, "object")
+	if data, err := io.ReadAll(body); err == nil && string(data) != content {
+		t.Errorf("read %d bytes without an error, want all %d or an error", len(data), len(content))
+	}
+}
+
+func names(t *testing.T, s archive.Store) {
+	good := []string{
+		"a", "a/b", "A", "with space", "a+b&c=d?e#f%20g", "'quoted'", "a..b/c.", "-rf", "~", "*",
+		"caf\u00e9", "cafe\u0301", "訂單/表", "\U0001F4E6", "\u202eevil", strings.Repeat("n", 255), strings.Repeat("long/", 102) + "ng",
+	}
+	for _, name := range good {
+		if name == "A" || name == "a" {
+			continue // "a" is a folder here, and some file systems fold case
+		}
+		put(t, s, name, "content of "+name)
+	}
+	for o, err := range s.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(good, o.Name) {
+			t.Errorf("listed %q, which was never put", o.Name)
+		}
+		want(t, s, o.Name, "content of "+o.Name)
+	}
+}
+
+func badNames(t *testing.T, s archive.Store) {
+	bad := []string{
+		"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/..", "./a", ".hidden", "a/.hidden",
+		`a\b`, "a\x00b", "a\nb", "a\x7fb", "a\u0085b", "a\xffb", strings.Repeat("p", 256), strings.Repeat("long/", 103),
+	}
+	for _, name := range bad {
+		_, err := s.Get(t.Context(), name)
+		for op, err := range map[string]error{
+			"Put":    tryPut(t, s, name, "content"),
+			"Get":    err,
+			"Delete": s.Delete(t.Context(), name),
+		} {
+			if !errors.Is(err, fs.ErrInvalid) {
+				t.Errorf("%s(%q): got %v, want fs.ErrInvalid", op, name, err)
+			}
+		}
+	}
+	wantList(t, s, "")
+}
+
+func cancelled(t *testing.T, s archive.Store) {
+	put(t, s, "old", "content")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, getErr := s.Get(ctx, "old")
+	var listErr error
+	for _, err := range s.List(ctx, "") {
+		listErr = err
+	}
+	for op, err := range map[string]error{
+		"Put":    s.Put(ctx, "new", strings.NewReader("content"), archive.PutOptions{}),
+		"Get":    getErr,
+		"List":   listErr,
+		"Delete": s.Delete(ctx, "old"),
+	} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s with a cancelled context: got %v, want context.Canceled", op, err)
+		}
+	}
+	wantList(t, s, "", "old")
+}
+
+func cancelledBody(t *testing.T, s archive.Store) {
+	put(t, s, "object", strings.Repeat("content ", 1_000_000))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	body, err := s.Get(ctx, "object")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	if _, err := io.ReadFull(body, make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := io.Copy(io.Discard, body); !errors.Is(err, context.Canceled) {
+		t.Errorf("reading on after cancel: got %v, want context.Canceled", err)
+	}
+}
+
+func tryPut(t *testing.T, s archive.Store, name, content string) error {
+	return s.Put(t.Context(), name, strings.NewReader(content), archive.PutOptions{})
+}
+
+func put(t *testing.T, s archive.Store, name, content string) {
+	t.Helper()
+	if err := tryPut(t, s, name, content); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t *testing.T, s archive.Store, name string) {
+	t.Helper()
+	if err := s.Delete(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get(t *testing.T, s archive.Store, name string) string {
+	t.Helper()
+	body, err := s.Get(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	data, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func want(t *testing.T, s archive.Store, name, content string) {
+	t.Helper()
+	if got := get(t, s, name); got != content {
+		t.Errorf("%s holds %.40q (%d bytes), want %.40q (%d)", name, got, len(got), content, len(content))
+	}
+}
+
+func wantMissing(t *testing.T, s archive.Store, name string) {
+	t.Helper()
+	body, err := s.Get(t.Context(), name)
+	if err == nil {
+		body.Close()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Get(%q): got %v, want fs.ErrNotExist", name, err)
+	}
+}
+
+func wantList(t *testing.T, s archive.Store, prefix string, names ...string) {
+	t.Helper()
+	var got []string
+	for o, err := range s.List(t.Context(), prefix) {
+		if err != nil {
+			t.Fatalf("List(%q): %v", prefix, err)
+		}
+		got = append(got, o.Name)
+	}
+	if !slices.Equal(got, names) {
+		t.Errorf("List(%q):\n got %q\nwant %q", prefix, got, names)
+	}
+}
