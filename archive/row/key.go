@@ -1,0 +1,219 @@
+package row
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/otsnap/otsnap/manifest"
+)
+
+// A key is the values of its columns one after the other. An INTEGER is 8 bytes,
+// big-endian, with the sign bit flipped. A STRING or BINARY is its bytes with
+// every zero byte followed by ff, and two zero bytes after them. So the key of
+// the first columns is a prefix of every key that continues it, and sorts first.
+
+const signBit = 1 << 63
+
+// appendKeyValue appends the form a value on the wire has in a key.
+func appendKeyValue(dst []byte, k kind, value []byte) []byte {
+	if k == integer {
+		return binary.BigEndian.AppendUint64(dst, binary.LittleEndian.Uint64(value)^signBit)
+	}
+	for {
+		zero := bytes.IndexByte(value, 0)
+		if zero < 0 {
+			return append(append(dst, value...), 0, 0)
+		}
+		dst = append(append(dst, value[:zero+1]...), 0xff)
+		value = value[zero+1:]
+	}
+}
+
+// cutKeyValue returns the first value of a key as it stands on the wire, appended
+// to dst, and the rest of the key.
+func cutKeyValue(dst []byte, k kind, key []byte) (value, rest []byte, err error) {
+	if k == integer {
+		if len(key) < 8 {
+			return nil, nil, errShort
+		}
+		return binary.LittleEndian.AppendUint64(dst, binary.BigEndian.Uint64(key)^signBit), key[8:], nil
+	}
+	for {
+		zero := bytes.IndexByte(key, 0)
+		if zero < 0 || zero+1 == len(key) {
+			return nil, nil, errShort
+		}
+		dst = append(dst, key[:zero]...)
+		escape := key[zero+1]
+		key = key[zero+2:]
+		switch escape {
+		case 0:
+			return dst, key, nil
+		case 0xff:
+			dst = append(dst, 0)
+		default:
+			return nil, nil, errors.New("zero byte is followed by neither 00 nor ff")
+		}
+	}
+}
+
+// ParseKey returns the key in a PlainBuffer of one row that has nothing but a
+// primary key, as the service names split points and where to read on. The key
+// ends before the first column that is absent or INF_MIN. Bytes after the row
+// are ignored, because some clients add zeros.
+func ParseKey(cols []manifest.KeyColumn, wire []byte) (manifest.Key, error) {
+	body, err := ParseHeader(wire)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseKey(cols, body)
+	if err != nil {
+		return nil, fmt.Errorf("row: key: %w", err)
+	}
+	return key, nil
+}
+
+func parseKey(cols []manifest.KeyColumn, wire []byte) (manifest.Key, error) {
+	cells, err := readKeyRow(wire)
+	if err != nil {
+		return nil, err
+	}
+	if len(cells) > len(cols) {
+		return nil, fmt.Errorf("%d columns, the table has %d", len(cells), len(cols))
+	}
+	key := manifest.Key{}
+	open := true // no INF_MIN yet
+	for i, c := range cells {
+		if name := string(c.nameOf(wire)); name != cols[i].Name {
+			return nil, fmt.Errorf("column %d is %q, want %q", i+1, name, cols[i].Name)
+		}
+		want, _ := kindOf(cols[i].Type)
+		open = open && c.kind != infMin
+		if !open {
+			continue
+		}
+		if c.kind != want {
+			return nil, fmt.Errorf("column %q: value is not %s", cols[i].Name, cols[i].Type)
+		}
+		key = appendKeyValue(key, c.kind, wire[c.from:c.to])
+	}
+	return key, nil
+}
+
+// readKeyRow reads the row at the head of wire, which must have no attributes.
+func readKeyRow(wire []byte) ([]cell, error) {
+	cells, at, crc, err := readKeyCells(wire)
+	if err != nil {
+		return nil, err
+	}
+	if at < len(wire) && wire[at] == tagCells {
+		return nil, errors.New("carries attributes")
+	}
+	_, err = readEnd(wire, at, crc)
+	return cells, err
+}
+
+// readKeyCells reads the primary key of a row, whatever its columns are. It
+// returns where they end and the checksum over theirs.
+func readKeyCells(wire []byte) (cells []cell, at int, crc byte, err error) {
+	if len(wire) == 0 || wire[0] != tagKey {
+		return nil, 0, 0, fmt.Errorf("row does not start with a primary key: %w", errTag)
+	}
+	at = 1
+	for at < len(wire) && wire[at] == tagCell {
+		if len(cells) == maxKey {
+			return nil, 0, 0, fmt.Errorf("more than %d key columns", maxKey)
+		}
+		name, next, err := readName(wire, at)
+		if err != nil {
+			return nil, 0, 0, fmt.Errorf("key column %d: %w", len(cells)+1, err)
+		}
+		c := cell{start: at}
+		if err := c.readKey(wire, next, rest(name)); err != nil {
+			return nil, 0, 0, fmt.Errorf("key column %q: %w", name, err)
+		}
+		cells = append(cells, c)
+		at, crc = c.end, crcByte(crc, c.crc)
+	}
+	return cells, at, crc, nil
+}
+
+// AppendBound appends a key as a bound of a range to read: a PlainBuffer of one
+// row, in which the columns a short key leaves out are INF_MIN. The empty key is
+// the start of the table, or with end its end, where all columns are INF_MAX.
+func AppendBound(dst []byte, cols []manifest.KeyColumn, k manifest.Key, end bool) ([]byte, error) {
+	out := append(AppendHeader(dst), tagKey)
+	absent := infMin
+	if end && len(k) == 0 {
+		absent = infMax
+	}
+	var crc byte
+	var value []byte
+	for _, c := range cols {
+		kind := absent
+		if len(k) > 0 {
+			kind, _ = kindOf(c.Type)
+			var err error
+			if value, k, err = cutKeyValue(value[:0], kind, k); err != nil {
+				return dst, fmt.Errorf("row: key column %q: %w", c.Name, err)
+			}
+		}
+		start := len(out)
+		out = appendValue(cellHead(out, c.Name), kind, value)
+		out = append(out, tagCellChecksum, 0)
+		body := start + 6 + len(c.Name) + 5
+		cellCRC := sumOf(rest([]byte(c.Name)), out, body, len(out)-2).checksum()
+		out[len(out)-1] = cellCRC
+		crc = crcByte(crc, cellCRC)
+	}
+	if len(k) > 0 {
+		return dst, fmt.Errorf("row: key has %d bytes more than the table's columns", len(k))
+	}
+	return append(out, tagRowChecksum, crcByte(crc, 0)), nil
+}
+
+// appendValue appends a value with its tag. Kinds that are no values ignore it.
+func appendValue(dst []byte, k kind, value []byte) []byte {
+	size := 1
+	switch {
+	case k.hasLength():
+		size += 4 + len(value)
+	case k.typ() != "":
+		size += len(value)
+	default:
+		value = nil
+	}
+	dst = append(dst, tagValue)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(size))
+	dst = append(dst, byte(k))
+	if k.hasLength() {
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(value)))
+	}
+	return append(dst, value...)
+}
+
+// FormatKey writes a key for people: ("US", 5391959, 0xff00). What does not print
+// is escaped. A short key has fewer values.
+func FormatKey(cols []manifest.KeyColumn, k manifest.Key) string {
+	var parts []string
+	left := []byte(k)
+	for _, c := range cols {
+		if len(left) == 0 {
+			break
+		}
+		kind, _ := kindOf(c.Type)
+		value, after, err := cutKeyValue(nil, kind, left)
+		if err != nil {
+			return "malformed key 0x" + k.String()
+		}
+		parts = append(parts, newValue(kind, value).String())
+		left = after
+	}
+	if len(left) > 0 {
+		return "malformed key 0x" + k.String()
+	}
+	return "(" + strings.Join(parts, ", ") + ")"
+}
