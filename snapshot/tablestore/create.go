@@ -1,0 +1,248 @@
+package tablestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"slices"
+
+	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
+	"github.com/golang/protobuf/proto"
+	"github.com/otsnap/otsnap/manifest"
+)
+
+// bare are the options under which every version of every cell can be written.
+var bare = manifest.Options{
+	TTL:         -1,
+	MaxVersions: -1,
+	// The service's limit. It lets every version a cell can have differ from the clock.
+	Deviation:   math.MaxInt64 / 1_000_000,
+	AllowUpdate: true,
+}
+
+// Create makes the table with its primary key and predefined columns and with
+// options under which every version of every cell can be written: no TTL, no
+// limit of versions, no index, no stream. AUTO_INCREMENT columns become plain
+// INTEGER, because the service refuses to have their values chosen. What can
+// be set only now is set now: whether an update must write a whole row, and
+// encryption, with the service's own key, as a customer's key is of one region
+// and restores are often into another.
+//
+// It returns when the table takes reads; writes may be told to wait a little
+// longer, and [Instance.Write] does. A table that exists is [fs.ErrExist], unless
+// an earlier attempt of this very call may have made it: it then has to be as
+// asked for, and empty.
+func (in *Instance) Create(ctx context.Context, table manifest.Table) error {
+	if err := in.create(ctx, table); err != nil {
+		return fmt.Errorf("tablestore: %w", err)
+	}
+	if _, err := in.empty(ctx, table); err != nil {
+		return fmt.Errorf("tablestore: waiting for table %s: %w", table.Name, err)
+	}
+	return nil
+}
+
+// create asks through a request of our own because the SDK refuses names longer
+// than 100 bytes, where the service takes 255.
+func (in *Instance) create(ctx context.Context, table manifest.Table) error {
+	question, err := creation(table)
+	if err != nil {
+		return fmt.Errorf("CreateTable, table %s: %w", table.Name, err)
+	}
+	body, err := proto.Marshal(question)
+	if err != nil {
+		return err
+	}
+	r := request{action: "CreateTable", table: table.Name, body: body}
+	first := true
+	return in.retry(ctx, r.action, r.table, func() error {
+		_, err := in.post(ctx, r, nil)
+		again := !first
+		first = false
+		if again && errors.Is(err, fs.ErrExist) {
+			return in.mustBeOurs(ctx, table, err)
+		}
+		return err
+	})
+}
+
+func creation(table manifest.Table) (*otsprotocol.CreateTableRequest, error) {
+	meta := &otsprotocol.TableMeta{TableName: proto.String(table.Name)}
+	for _, c := range table.Key {
+		typ, err := protocolKeyType(c)
+		if err != nil {
+			return nil, err
+		}
+		meta.PrimaryKey = append(meta.PrimaryKey, &otsprotocol.PrimaryKeySchema{
+			Name: proto.String(c.Name),
+			Type: typ.Enum(),
+		})
+	}
+	for _, c := range table.Defined {
+		typ, err := protocolDefinedType(c)
+		if err != nil {
+			return nil, err
+		}
+		meta.DefinedColumn = append(meta.DefinedColumn, &otsprotocol.DefinedColumnSchema{
+			Name: proto.String(c.Name),
+			Type: typ.Enum(),
+		})
+	}
+	request := &otsprotocol.CreateTableRequest{
+		TableMeta:          meta,
+		ReservedThroughput: throughput(manifest.Throughput{}),
+		TableOptions:       options(bare),
+	}
+	if table.Options.UpdateFullRow {
+		request.TableOptions.UpdateFullRow = proto.Bool(true)
+	}
+	if table.Encryption.Enabled {
+		request.SseSpec = &otsprotocol.SSESpecification{
+			Enable:  proto.Bool(true),
+			KeyType: otsprotocol.SSEKeyType_SSE_KMS_SERVICE.Enum(),
+		}
+	}
+	return request, nil
+}
+
+func protocolKeyType(c manifest.KeyColumn) (otsprotocol.PrimaryKeyType, error) {
+	switch c.Type {
+	case manifest.Integer:
+		return otsprotocol.PrimaryKeyType_INTEGER, nil
+	case manifest.String:
+		return otsprotocol.PrimaryKeyType_STRING, nil
+	case manifest.Binary:
+		return otsprotocol.PrimaryKeyType_BINARY, nil
+	}
+	return 0, fmt.Errorf("primary key column %q has type %q", c.Name, c.Type)
+}
+
+func protocolDefinedType(c manifest.Column) (otsprotocol.DefinedColumnType, error) {
+	switch c.Type {
+	case manifest.Integer:
+		return otsprotocol.DefinedColumnType_DCT_INTEGER, nil
+	case manifest.Double:
+		return otsprotocol.DefinedColumnType_DCT_DOUBLE, nil
+	case manifest.Boolean:
+		return otsprotocol.DefinedColumnType_DCT_BOOLEAN, nil
+	case manifest.String:
+		return otsprotocol.DefinedColumnType_DCT_STRING, nil
+	case manifest.Binary:
+		return otsprotocol.DefinedColumnType_DCT_BLOB, nil
+	}
+	return 0, fmt.Errorf("predefined column %q has type %q", c.Name, c.Type)
+}
+
+// mustBeOurs returns exists unless the table that exists could have been made by
+// the attempt whose answer was lost.
+func (in *Instance) mustBeOurs(ctx context.Context, asked manifest.Table, exists error) error {
+	described, err := in.describe(ctx, asked.Name)
+	if err != nil {
+		return err
+	}
+	found, err := tableOf(described)
+	if err != nil || !asAsked(found, asked) {
+		return exists
+	}
+	empty, err := in.empty(ctx, asked)
+	if err == nil && !empty {
+		return exists
+	}
+	return err
+}
+
+// asAsked reports whether found is what creation asks for.
+func asAsked(found, asked manifest.Table) bool {
+	want := bare
+	want.UpdateFullRow = asked.Options.UpdateFullRow
+	key := slices.Clone(asked.Key)
+	for i := range key {
+		key[i].AutoIncrement = false
+	}
+	return found.Name == asked.Name &&
+		slices.Equal(found.Key, key) &&
+		slices.Equal(found.Defined, asked.Defined) &&
+		found.Options == want &&
+		!found.Stream.Enabled &&
+		len(found.Indexes) == 0
+}
+
+// empty reports whether the table has no rows, when it is ready to tell.
+func (in *Instance) empty(ctx context.Context, table manifest.Table) (bool, error) {
+	p, err := in.page(ctx, query{table: table.Name, columns: table.Key, limit: 1})
+	if err != nil {
+		return false, err
+	}
+	defer in.release(p)
+	return len(p.rows) == 0 && len(p.next) == 0, nil
+}
+
+// Finish gives the table the options, the stream and the reserved throughput it
+// was described with. Secondary and search indexes are not made: they are in
+// the manifest, and the caller says so.
+func (in *Instance) Finish(ctx context.Context, table manifest.Table) error {
+	if err := in.update(ctx, settings(table)); err != nil {
+		return fmt.Errorf("tablestore: options: %w", err)
+	}
+	if table.Throughput == (manifest.Throughput{}) {
+		return nil
+	}
+	// A request of its own: the service allows this change once in two minutes.
+	err := in.update(ctx, &otsprotocol.UpdateTableRequest{
+		TableName:          proto.String(table.Name),
+		ReservedThroughput: throughput(table.Throughput),
+	})
+	if err != nil {
+		return fmt.Errorf("tablestore: reserved throughput: %w", err)
+	}
+	return nil
+}
+
+func settings(table manifest.Table) *otsprotocol.UpdateTableRequest {
+	request := &otsprotocol.UpdateTableRequest{
+		TableName:    proto.String(table.Name),
+		TableOptions: options(table.Options),
+	}
+	if table.Stream.Enabled {
+		request.StreamSpec = &otsprotocol.StreamSpecification{
+			EnableStream:   proto.Bool(true),
+			ExpirationTime: proto.Int32(int32(table.Stream.Hours)),
+			ColumnsToGet:   table.Stream.Columns,
+		}
+	}
+	return request
+}
+
+// update asks through a request of our own because the SDK leaves out a
+// deviation of 0, which would leave the one of [bare], and panics when the
+// answer says nothing of the stream.
+func (in *Instance) update(ctx context.Context, u *otsprotocol.UpdateTableRequest) error {
+	body, err := proto.Marshal(u)
+	if err != nil {
+		return err
+	}
+	r := request{action: "UpdateTable", table: u.GetTableName(), body: body}
+	return in.retry(ctx, r.action, r.table, func() error {
+		_, err := in.post(ctx, r, nil)
+		return err
+	})
+}
+
+// options returns those that can be changed at any time.
+func options(o manifest.Options) *otsprotocol.TableOptions {
+	return &otsprotocol.TableOptions{
+		TimeToLive:                proto.Int32(int32(o.TTL)),
+		MaxVersions:               proto.Int32(int32(o.MaxVersions)),
+		DeviationCellVersionInSec: proto.Int64(o.Deviation),
+		AllowUpdate:               proto.Bool(o.AllowUpdate),
+	}
+}
+
+func throughput(t manifest.Throughput) *otsprotocol.ReservedThroughput {
+	return &otsprotocol.ReservedThroughput{CapacityUnit: &otsprotocol.CapacityUnit{
+		Read:  proto.Int32(int32(t.Read)),
+		Write: proto.Int32(int32(t.Write)),
+	}}
+}

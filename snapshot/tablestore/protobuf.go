@@ -1,0 +1,111 @@
+package tablestore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
+)
+
+// The messages that carry rows are read and written by hand: the generated code
+// copies what they carry.
+
+const (
+	wireVarint  = 0
+	wireFixed64 = 1
+	wireBytes   = 2
+	wireFixed32 = 5
+)
+
+var errProtobuf = errors.New("malformed protobuf")
+
+// field is one field of a message: its value if it is a varint, its data if it
+// has a length.
+type field struct {
+	number, wire int
+	value        uint64
+	data         []byte
+}
+
+// nextField cuts the first field off a message. Its data aliases the message.
+func nextField(message []byte) (f field, rest []byte, err error) {
+	tag, n := binary.Uvarint(message)
+	if n <= 0 || tag>>3 == 0 || tag>>3 > 1<<29-1 {
+		return field{}, nil, errProtobuf
+	}
+	f, rest = field{number: int(tag >> 3), wire: int(tag & 7)}, message[n:]
+	switch f.wire {
+	case wireVarint:
+		if f.value, n = binary.Uvarint(rest); n <= 0 {
+			return field{}, nil, errProtobuf
+		}
+		return f, rest[n:], nil
+	case wireBytes:
+		size, n := binary.Uvarint(rest)
+		if n <= 0 || size > uint64(len(rest)-n) {
+			return field{}, nil, errProtobuf
+		}
+		rest = rest[n:]
+		f.data = rest[:size:size]
+		return f, rest[size:], nil
+	case wireFixed64, wireFixed32:
+		size := 8
+		if f.wire == wireFixed32 {
+			size = 4
+		}
+		if len(rest) < size {
+			return field{}, nil, errProtobuf
+		}
+		return f, rest[size:], nil
+	}
+	return field{}, nil, errProtobuf
+}
+
+// parseRange reads a GetRangeResponse: the rows in PlainBuffer with its header,
+// empty if there are none, and the key the next page starts at, empty after the
+// last. Both alias the answer.
+func parseRange(answer []byte) (rows, next []byte, err error) {
+	seen := false
+	for len(answer) > 0 {
+		var f field
+		if f, answer, err = nextField(answer); err != nil {
+			return nil, nil, err
+		}
+		switch {
+		case f.number == 2 && f.wire == wireBytes:
+			rows, seen = f.data, true
+		case f.number == 3 && f.wire == wireBytes:
+			next = f.data
+		case f.number == 5 && f.value != uint64(otsprotocol.DataBlockType_DBT_PLAIN_BUFFER),
+			f.number == 6 && f.value != uint64(otsprotocol.CompressType_CPT_NONE):
+			return nil, nil, fmt.Errorf("the rows come in form %d.%d, which was not asked for", f.number, f.value)
+		}
+	}
+	if !seen {
+		return nil, nil, errors.New("no field of rows")
+	}
+	return rows, next, nil
+}
+
+// appendBytes appends a field with a length.
+func appendBytes(dst []byte, number int, data []byte) []byte {
+	dst = appendSize(dst, number, len(data))
+	return append(dst, data...)
+}
+
+// appendSize appends what comes before the data of a field with a length.
+func appendSize(dst []byte, number, size int) []byte {
+	dst = binary.AppendUvarint(dst, uint64(number)<<3|wireBytes)
+	return binary.AppendUvarint(dst, uint64(size))
+}
+
+// sizeOfBytes returns how many bytes appendSize appends, for a field numbered
+// below 16.
+func sizeOfBytes(size int) int {
+	n := 2
+	for ; size >= 0x80; size >>= 7 {
+		n++
+	}
+	return n
+}

@@ -1,0 +1,319 @@
+package tablestore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
+	"github.com/golang/protobuf/proto"
+	"github.com/otsnap/otsnap/archive/row"
+	"github.com/otsnap/otsnap/snapshot"
+	"golang.org/x/sync/errgroup"
+)
+
+// The service's limits: 200 rows and 4 MB a request, 1024 cells and 4 MB a row
+// in it. What counts as a byte it does not say, so a request here stays below
+// 4 MB with all its framing, whichever megabyte is meant.
+const (
+	maxRows         = 200
+	maxCells        = 1024
+	maxRequestBytes = 3_900_000
+	maxRowBytes     = maxRequestBytes - 4096
+)
+
+// Write puts every row of the record, which must be in key order, with its
+// versions, and returns how many the service acknowledged. Rows that fail for a
+// passing reason are sent again, alone. A row too wide for one request is put
+// with its first cells and then updated with the others; it counts when all are
+// in. Writing the same rows again changes nothing. A row the service refuses is
+// an error that names its key.
+//
+// The record is encoded as it goes out: beside it, Config.WriteRequests+1
+// requests of up to 4 MB are in memory.
+func (in *Instance) Write(ctx context.Context, write snapshot.Write) (acknowledged int64, err error) {
+	w := &writer{in: in, write: write, encoder: row.NewEncoder(write.Layout)}
+	if err := w.run(ctx); err != nil {
+		return w.acknowledged.Load(), fmt.Errorf("tablestore: write: %w", err)
+	}
+	return w.acknowledged.Load(), nil
+}
+
+// writer is a Write under way.
+type writer struct {
+	in           *Instance
+	write        snapshot.Write
+	encoder      *row.Encoder
+	acknowledged atomic.Int64
+
+	pending *parcel
+	scratch []byte
+	keys    [2][]byte // of the row at hand and the one before
+}
+
+func (w *writer) run(ctx context.Context) error {
+	if err := w.encoder.Reset(w.write.Record); err != nil {
+		return fmt.Errorf("table %s: %w", w.write.Table.Name, err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(w.in.writeRequests)
+	send := func(parts ...*parcel) { group.Go(func() error { return w.send(ctx, parts) }) }
+	err := w.pack(ctx, send)
+	if sendErr := group.Wait(); sendErr != nil {
+		return sendErr
+	}
+	return err
+}
+
+// pack makes requests of all rows. A row too large for a request of its own
+// becomes several, to be sent one after the other.
+func (w *writer) pack(ctx context.Context, send func(...*parcel)) error {
+	w.pending = newParcel(w.write.Table.Name, 0)
+	for i := range int(w.write.Record.NumRows()) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := w.checkOrder(i); err != nil {
+			return err
+		}
+		whole, err := w.encode(i)
+		if err != nil {
+			return fmt.Errorf("table %s: row %s: %w", w.write.Table.Name, w.format(i), err)
+		}
+		if !whole {
+			parts, err := w.split(i)
+			if err != nil {
+				return fmt.Errorf("table %s: row %s: %w", w.write.Table.Name, w.format(i), err)
+			}
+			send(parts...)
+			continue
+		}
+		if !w.pending.fits(w.scratch) {
+			send(w.pending)
+			w.pending = newParcel(w.write.Table.Name, len(w.pending.items))
+		}
+		w.pending.add(otsprotocol.OperationType_PUT, w.scratch, i)
+	}
+	if len(w.pending.rows) > 0 {
+		send(w.pending)
+	}
+	return nil
+}
+
+// checkOrder refuses a row that is not after the one before: the service refuses
+// a request with the same row twice, and requests overtake each other.
+func (w *writer) checkOrder(i int) error {
+	w.keys[0], w.keys[1] = w.encoder.AppendKey(w.keys[1][:0], i), w.keys[0]
+	if i > 0 && bytes.Compare(w.keys[0], w.keys[1]) <= 0 {
+		return fmt.Errorf("table %s: row %s is not after the one before it", w.write.Table.Name, w.format(i))
+	}
+	return nil
+}
+
+// encode puts row i into w.scratch, unless it is too large for one request.
+func (w *writer) encode(i int) (whole bool, err error) {
+	if w.encoder.Cells(i) > maxCells {
+		return false, nil
+	}
+	w.scratch, err = w.encoder.AppendRow(row.AppendHeader(w.scratch[:0]), i)
+	return len(w.scratch) <= maxRowBytes, err
+}
+
+// split makes several requests of row i.
+func (w *writer) split(i int) ([]*parcel, error) {
+	var parts []*parcel
+	operation := otsprotocol.OperationType_PUT
+	for next := 0; next < w.encoder.Cells(i); {
+		var err error
+		w.scratch, next, err = w.encoder.AppendCells(row.AppendHeader(w.scratch[:0]), i, next, maxCells, maxRowBytes)
+		if err != nil {
+			return nil, err
+		}
+		if len(w.scratch) > maxRequestBytes {
+			return nil, fmt.Errorf("a cell makes a request of %d bytes, the limit is %d", len(w.scratch), maxRequestBytes)
+		}
+		part := newParcel(w.write.Table.Name, len(w.scratch))
+		part.add(operation, w.scratch, i)
+		part.counts = next == w.encoder.Cells(i)
+		parts = append(parts, part)
+		operation = otsprotocol.OperationType_UPDATE
+	}
+	return parts, nil
+}
+
+// send sends requests one after the other, each until all its rows are in.
+func (w *writer) send(ctx context.Context, parts []*parcel) error {
+	for _, p := range parts {
+		if err := w.deliver(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver sends a request, and then what failed of it, until nothing does.
+func (w *writer) deliver(ctx context.Context, p *parcel) error {
+	t := w.in.newTrial("BatchWriteRow", w.write.Table.Name)
+	for {
+		left, err := w.attempt(ctx, p)
+		if err == nil {
+			return nil
+		}
+		if len(left.rows) < len(p.rows) {
+			t.progressed()
+		}
+		p = left
+		if err := t.again(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+// attempt sends a request once and returns what to send again.
+func (w *writer) attempt(ctx context.Context, p *parcel) (left *parcel, err error) {
+	r := request{action: "BatchWriteRow", table: w.write.Table.Name, body: p.body()}
+	answer, err := w.in.post(ctx, r, nil)
+	if refusal := new(Error); errors.As(err, &refusal) && !refusal.passes() {
+		return p, w.naming(p.rows, err)
+	}
+	if err != nil {
+		return p, err
+	}
+	results, err := parseResults(answer, len(p.rows))
+	if err != nil {
+		return p, r.unreadable(err)
+	}
+	var failed []int
+	for i, result := range results {
+		if result.GetIsOk() {
+			w.acknowledge(p)
+			continue
+		}
+		refusal := &Error{
+			Action:  r.action,
+			Table:   r.table,
+			Status:  http.StatusOK,
+			Code:    result.GetError().GetCode(),
+			Message: result.GetError().GetMessage(),
+		}
+		if !refusal.passes() {
+			return p, w.naming(p.rows[i:i+1], refusal)
+		}
+		err = refusal
+		failed = append(failed, i)
+	}
+	return p.only(failed), err
+}
+
+func (w *writer) acknowledge(p *parcel) {
+	if p.counts {
+		w.acknowledged.Add(1)
+	}
+}
+
+// naming says which rows an error is about.
+func (w *writer) naming(rows []int, err error) error {
+	first, last := rows[0], rows[len(rows)-1]
+	if first == last {
+		return fmt.Errorf("row %s: %w", w.format(first), err)
+	}
+	return fmt.Errorf("one of the rows from %s to %s: %w", w.format(first), w.format(last), err)
+}
+
+// format writes the key of row i for people. It has an encoder of its own, as
+// requests fail while others are encoded.
+func (w *writer) format(i int) string {
+	e := row.NewEncoder(w.write.Layout)
+	if err := e.Reset(w.write.Record); err != nil {
+		return fmt.Sprintf("%d of the record", i+1)
+	}
+	return row.FormatKey(w.write.Layout.Key, e.AppendKey(nil, i))
+}
+
+// parseResults reads a BatchWriteRowResponse about rows of one table.
+func parseResults(answer []byte, rows int) ([]*otsprotocol.RowInBatchWriteRowResponse, error) {
+	m := new(otsprotocol.BatchWriteRowResponse)
+	if err := proto.Unmarshal(answer, m); err != nil {
+		return nil, err
+	}
+	if len(m.Tables) != 1 || len(m.Tables[0].Rows) != rows {
+		return nil, fmt.Errorf("results are not of one table and %d rows", rows)
+	}
+	return m.Tables[0].Rows, nil
+}
+
+// parcel is a BatchWriteRow request under construction. Its rows are written as
+// they come, behind room for what has to stand before them and holds their size.
+type parcel struct {
+	table  string
+	items  []byte // room, then a RowInBatchWriteRowRequest for each row
+	ends   []int  // where each ends
+	rows   []int  // their numbers in the record
+	counts bool   // whether its rows are complete with it
+
+	request []byte // see body
+}
+
+// newParcel returns a parcel for rows of a table that take about size bytes.
+func newParcel(table string, size int) *parcel {
+	p := &parcel{table: table, counts: true}
+	p.items = make([]byte, p.room(), p.room()+size+size/8+64)
+	return p
+}
+
+// room is the most bytes that stand before the rows: two tags, two sizes of at
+// most 5 bytes, a size of the name of at most 2, and the name.
+func (p *parcel) room() int { return 16 + len(p.table) }
+
+// fits reports whether a row may be added.
+func (p *parcel) fits(encoded []byte) bool {
+	const framing = 32
+	return len(p.rows) < maxRows && len(p.items)+len(encoded)+framing <= maxRequestBytes
+}
+
+// add appends a row in PlainBuffer, with the header every row has here. The
+// condition that follows it is to write whether or not the row exists.
+func (p *parcel) add(operation otsprotocol.OperationType, encoded []byte, number int) {
+	item := 2 + sizeOfBytes(len(encoded)) + len(encoded) + len(ignoreExistence)
+	p.items = appendSize(p.items, 2, item)
+	p.items = append(p.items, 1<<3|wireVarint, byte(operation))
+	p.items = appendBytes(p.items, 2, encoded)
+	p.items = append(p.items, ignoreExistence...)
+	p.ends = append(p.ends, len(p.items))
+	p.rows = append(p.rows, number)
+}
+
+// ignoreExistence is the field condition of a RowInBatchWriteRowRequest.
+const ignoreExistence = "\x1a\x02\x08\x00"
+
+// only returns a parcel of some of its rows.
+func (p *parcel) only(rows []int) *parcel {
+	out := &parcel{table: p.table, counts: p.counts}
+	out.items = make([]byte, p.room())
+	for _, i := range rows {
+		start := p.room()
+		if i > 0 {
+			start = p.ends[i-1]
+		}
+		out.items = append(out.items, p.items[start:p.ends[i]]...)
+		out.ends = append(out.ends, len(out.items))
+		out.rows = append(out.rows, p.rows[i])
+	}
+	return out
+}
+
+// body returns the request. It is made once: an attempt given up on may still be
+// sending it.
+func (p *parcel) body() []byte {
+	if p.request == nil {
+		name := appendBytes(nil, 1, []byte(p.table))
+		head := appendSize(nil, 1, len(name)+len(p.items)-p.room())
+		head = append(head, name...)
+		p.request = p.items[p.room()-len(head):]
+		copy(p.request, head)
+	}
+	return p.request
+}
