@@ -1,0 +1,101 @@
+// Command tablestore-local serves a Tablestore on this machine, for trying
+// otsnap out, for tests, and for developing against the service without it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/otsnap/otsnap/snapshot/tablestore/local"
+)
+
+// drain is how long requests under way may take to end once the server is told
+// to stop.
+const drain = 10 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "tablestore-local:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("tablestore-local", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	listen := flags.String("listen", "127.0.0.1:8087", "`address` to listen on; port 0 takes a free one")
+	dir := flags.String("dir", "", "`directory` to keep tables in; without it they are gone when the server stops")
+	remote := flags.Bool("allow-remote", false, "allow an address other machines can reach")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	listener, err := open(*listen, *remote)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	server, err := local.Open(local.Options{Dir: *dir, Keys: accessKey()})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "tablestore-local: listening on http://%s\n", listener.Addr())
+	return errors.Join(serve(ctx, listener, server), server.Close())
+}
+
+// accessKey is the one access key the server knows, from the environment: argv
+// is for everyone to read.
+func accessKey() map[string]string {
+	id, secret := os.Getenv("TABLESTORE_LOCAL_ACCESS_KEY_ID"), os.Getenv("TABLESTORE_LOCAL_ACCESS_KEY_SECRET")
+	if id == "" {
+		id = local.DefaultAccessKeyID
+	}
+	if secret == "" {
+		secret = local.DefaultAccessKeySecret
+	}
+	return map[string]string{id: secret}
+}
+
+// open listens on an address, which must be of this machine alone unless remote
+// is set: the default secret is no secret, and nothing is encrypted.
+func open(address string, remote bool) (net.Listener, error) {
+	addr, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	if !remote && !addr.IP.IsLoopback() {
+		return nil, fmt.Errorf("%s can be reached from other machines: listen on 127.0.0.1 or give --allow-remote", address)
+	}
+	return net.ListenTCP("tcp", addr)
+}
+
+// serve answers requests until ctx is done, and then ends those under way.
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	return server.Shutdown(stop)
+}

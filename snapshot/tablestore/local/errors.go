@@ -1,0 +1,70 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
+	"github.com/golang/protobuf/proto"
+)
+
+// serviceError is an error as the service answers it: a status, a code programs
+// branch on and a sentence for people.
+type serviceError struct {
+	status  int
+	code    string
+	message string
+}
+
+func (e *serviceError) Error() string { return e.code + ": " + e.message }
+
+func (e *serviceError) proto() *otsprotocol.Error {
+	return &otsprotocol.Error{Code: proto.String(e.code), Message: proto.String(e.message)}
+}
+
+// asServiceError turns what is not the client's doing into the service's
+// internal error.
+func asServiceError(err error) *serviceError {
+	var e *serviceError
+	if errors.As(err, &e) {
+		return e
+	}
+	return &serviceError{http.StatusInternalServerError, "OTSInternalServerError", "Internal server error: " + err.Error()}
+}
+
+func invalid(format string, args ...any) error {
+	return &serviceError{http.StatusBadRequest, "OTSParameterInvalid", fmt.Sprintf(format, args...)}
+}
+
+// broken is what a buffer that cannot be parsed is answered with.
+func broken(format string, args ...any) error { return invalid(format, args...) }
+
+func invalidKey(format string, args ...any) error {
+	return &serviceError{http.StatusBadRequest, "OTSInvalidPK", fmt.Sprintf(format, args...)}
+}
+
+// unsupported says that the service can do this and this server cannot.
+func unsupported(what string) error {
+	return &serviceError{http.StatusBadRequest, "OTSUnsupportOperation", what + " is not supported by tablestore-local."}
+}
+
+func authFailed(format string, args ...any) error {
+	return &serviceError{http.StatusForbidden, "OTSAuthFailed", fmt.Sprintf(format, args...)}
+}
+
+func errTableNotExist() error {
+	return &serviceError{http.StatusNotFound, "OTSObjectNotExist", "Requested table does not exist."}
+}
+
+func errTableExists() error {
+	return &serviceError{http.StatusConflict, "OTSObjectAlreadyExist", "Requested table already exists."}
+}
+
+func errTableQuota() error {
+	return &serviceError{http.StatusForbidden, "OTSQuotaExhausted", "Number of tables exceeded the quota."}
+}
+
+func errCondition() error {
+	return &serviceError{http.StatusForbidden, "OTSConditionCheckFail", "Condition check failed."}
+}

@@ -1,0 +1,161 @@
+package local
+
+import (
+	"math"
+	"unicode/utf8"
+)
+
+// The limits of the wide-column model, as the service documents them.
+const (
+	maxNameLen        = 255
+	minInstanceLen    = 3
+	maxInstanceLen    = 16
+	maxTables         = 64
+	maxKeyColumns     = 4
+	maxKeyValue       = 1 << 10
+	maxDefinedColumns = 32
+	maxCellValue      = 2 << 20
+	maxColumns        = 1024 // attribute columns in one write
+	maxWrite          = 4 << 20
+	maxBatchWrite     = 200
+	maxBatchGet       = 100
+	maxColumnsToGet   = 128
+	maxFilters        = 10
+	maxBody           = 5 << 20
+	maxScanRows       = 5000
+	maxScanBytes      = 4 << 20
+	capacityUnit      = 4 << 10 // bytes in a capacity unit
+
+	minTimeToLive  = 86400
+	maxVersion     = math.MaxInt64 / 1000    // exclusive, in milliseconds
+	maxDeviation   = math.MaxInt64 / 1000000 // in seconds
+	defaultDev     = 86400
+	maxStreamHours = 168
+)
+
+// validName tells whether s can name a table or a column.
+func validName(s string) bool {
+	if len(s) == 0 || len(s) > maxNameLen {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// checkInstanceName holds the rule of the console: letters, digits and hyphens,
+// beginning with a letter and not ending with a hyphen.
+func checkInstanceName(s string) error {
+	ok := len(s) >= minInstanceLen && len(s) <= maxInstanceLen && s[len(s)-1] != '-'
+	for i := 0; ok && i < len(s); i++ {
+		c := s[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		ok = letter || i > 0 && ('0' <= c && c <= '9' || c == '-')
+	}
+	if !ok {
+		return invalid("Invalid instance name: '%s'.", s)
+	}
+	return nil
+}
+
+func checkTableName(s string) error {
+	if !validName(s) {
+		return invalid("Invalid table name: '%s'.", s)
+	}
+	return nil
+}
+
+func checkColumnName(s string) error {
+	if !validName(s) {
+		return invalid("Invalid column name: '%s'.", s)
+	}
+	return nil
+}
+
+// checkKeyCell holds what can be said of a primary key cell without its table.
+func checkKeyCell(c *cell) error {
+	if err := checkColumnName(string(c.name)); err != nil {
+		return err
+	}
+	switch {
+	case c.value == nil:
+		return invalid("No value is given for primary key name:'%s'.", c.name)
+	case c.op != opNone:
+		return invalid("OpType cannot be given for primary key name :'%s'.", c.name)
+	case c.hasVersion:
+		return invalid("Timestamp cannot be given for primary key name:'%s'.", c.name)
+	}
+	switch c.value[0] {
+	case typeInteger, typeAutoIncrement, typeInfMin, typeInfMax:
+		return nil
+	case typeString, typeBinary:
+		if n := c.value.size(); n > maxKeyValue {
+			return invalid("The length of primary key column: '%s' exceeds the MaxLength:%d with CurrentLength:%d.", c.name, maxKeyValue, n)
+		}
+		return checkUTF8(c)
+	}
+	return invalid("%s is an invalid type for the primary key.", typeName(c.value[0]))
+}
+
+// checkAttributeValue holds what can be said of an attribute's value.
+func checkAttributeValue(c *cell) error {
+	switch c.value[0] {
+	case typeInteger, typeBoolean:
+		return nil
+	case typeDouble:
+		if v := c.value.double(); math.IsNaN(v) {
+			return invalid("NaN can't be set to double value.")
+		} else if math.IsInf(v, 0) {
+			return invalid("Infinity can't be set to double value.")
+		}
+		return nil
+	case typeString, typeBinary:
+		if n := c.value.size(); n > maxCellValue {
+			return invalid("The length of attribute column: '%s' exceeds the MaxLength:%d with CurrentLength:%d.", c.name, maxCellValue, n)
+		}
+		return checkUTF8(c)
+	}
+	return invalid("%s is an invalid type for the attribute column.", typeName(c.value[0]))
+}
+
+func checkUTF8(c *cell) error {
+	if c.value[0] == typeString && !utf8.Valid(c.value.bytes()) {
+		return invalid("Value of column '%s' must be UTF8 encoding.", c.name)
+	}
+	return nil
+}
+
+func checkVersion(v int64) error {
+	if v < 0 || v >= maxVersion {
+		return invalid("Timestamp must be in range [0, INT64_MAX/1000).")
+	}
+	return nil
+}
+
+// typeName is how the service calls a type in its messages.
+func typeName(t byte) string {
+	switch t {
+	case typeInteger:
+		return "INTEGER"
+	case typeDouble:
+		return "DOUBLE"
+	case typeBoolean:
+		return "BOOLEAN"
+	case typeString:
+		return "STRING"
+	case typeBinary:
+		return "BINARY"
+	case typeInfMin:
+		return "INF_MIN"
+	case typeInfMax:
+		return "INF_MAX"
+	case typeAutoIncrement:
+		return "AUTO_INCREMENT"
+	}
+	return "NULL"
+}

@@ -1,0 +1,323 @@
+// Package local is a Tablestore for one machine: an [http.Handler] that speaks
+// the service's protocol well enough for the official SDKs to use unchanged,
+// and keeps its tables in Pebble, in a directory or in memory.
+//
+// It holds to the service's rules, so that what works here works there: limits,
+// cell versions and their deviation, time to live, AUTO_INCREMENT columns,
+// conditions, capacity units, signatures and checksums. What it cannot do it
+// refuses with an error of the service's kind. A write that was acknowledged is
+// there after a kill at any moment.
+package local
+
+import (
+	"crypto/md5"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/golang/protobuf/proto"
+)
+
+// DefaultAccessKeyID and DefaultAccessKeySecret are the only access key of a
+// server opened without others.
+const (
+	DefaultAccessKeyID     = "local"
+	DefaultAccessKeySecret = "local"
+)
+
+// Options is how to open a server. The zero value keeps everything in memory.
+type Options struct {
+	Dir   string            // where tables are kept; "": in memory, until Close
+	Keys  map[string]string // access key secrets by id; nil: the default key
+	Clock func() time.Time  // nil: time.Now
+}
+
+// Server is a Tablestore. Instances come to be when they are first named. Its
+// methods may be called concurrently.
+type Server struct {
+	keys    map[string]string
+	clock   func() time.Time
+	db      *pebble.DB
+	durable *pebble.WriteOptions
+	rows    *rowLocks
+	buffers sync.Pool // *[]byte, for the responses of scans
+
+	// mu is held shared by operations on rows and exclusively by those that
+	// change tables, which thereby wait for the writes to what they change.
+	mu     sync.RWMutex
+	tables catalog
+	nextID uint64
+
+	increment   int64 // the last AUTO_INCREMENT value
+	incrementMu sync.Mutex
+}
+
+// Open opens a server. A directory is made if there is none and can be open in
+// one server at a time.
+func Open(o Options) (*Server, error) {
+	s := &Server{
+		keys:    o.Keys,
+		clock:   o.Clock,
+		durable: pebble.Sync,
+		rows:    newRowLocks(),
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
+	}
+	if s.keys == nil {
+		s.keys = map[string]string{DefaultAccessKeyID: DefaultAccessKeySecret}
+	}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	if o.Dir == "" {
+		s.durable = pebble.NoSync
+	}
+	var err error
+	if s.db, err = openDB(o.Dir); err != nil {
+		return nil, fmt.Errorf("local: open %s: %w", o.Dir, err)
+	}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("local: open %s: %w", o.Dir, err), s.db.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) load() (err error) {
+	if s.tables, err = loadCatalog(s.db); err != nil {
+		return err
+	}
+	if s.nextID, err = loadCounter(s.db, prefixNextID); err != nil {
+		return err
+	}
+	increment, err := loadCounter(s.db, prefixIncrement)
+	s.increment = int64(increment)
+	return err
+}
+
+// loadCounter reads a number kept under a key of one byte, zero when there is
+// none.
+func loadCounter(db *pebble.DB, key byte) (uint64, error) {
+	b, closer, err := db.Get([]byte{key})
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer closer.Close()
+	if len(b) != 8 {
+		return 0, fmt.Errorf("counter %q is damaged", key)
+	}
+	return binary.BigEndian.Uint64(b), nil
+}
+
+// Close waits for the requests under way and closes the database. Requests after
+// it are answered with an error.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return nil
+	}
+	err := s.db.Close()
+	s.db = nil
+	if err != nil {
+		return fmt.Errorf("local: close: %w", err)
+	}
+	return nil
+}
+
+// now is the version a cell written without one gets: milliseconds since 1970.
+func (s *Server) now() int64 { return s.clock().UnixMilli() }
+
+// nextIncrement returns a value for an AUTO_INCREMENT column above all before
+// it, floor or more.
+func (s *Server) nextIncrement(floor int64) int64 {
+	s.incrementMu.Lock()
+	defer s.incrementMu.Unlock()
+	s.increment = max(s.increment+1, floor)
+	return s.increment
+}
+
+// request is a request past its checks.
+type request struct {
+	action   string
+	instance string
+	keyID    string
+	secret   string
+	body     []byte
+}
+
+// reply is the body of an answer. A pooled buffer goes back when it is sent.
+type reply struct {
+	body   []byte
+	pooled *[]byte
+}
+
+// ServeHTTP answers one request of the protocol.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	req, err := s.accept(w, r)
+	if err != nil {
+		s.send(w, req, asServiceError(err).status, encodeError(err))
+		return
+	}
+	s.answer(w, req)
+}
+
+// accept reads and authenticates a request. The request it returns with an
+// error is good for signing the answer, no more.
+func (s *Server) accept(w http.ResponseWriter, r *http.Request) (request, error) {
+	req := request{
+		action:   strings.TrimPrefix(r.URL.Path, "/"),
+		instance: r.Header.Get(headerInstance),
+		keyID:    r.Header.Get(headerKeyID),
+	}
+	if r.Method != http.MethodPost {
+		return req, &serviceError{http.StatusMethodNotAllowed, "OTSMethodNotAllowed", "Only POST method for requests is supported."}
+	}
+	var err error
+	if req.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+			return req, &serviceError{http.StatusRequestEntityTooLarge, "OTSRequestBodyTooLarge", "The size of POST data is too large."}
+		}
+		return req, &serviceError{http.StatusRequestTimeout, "OTSRequestTimeout", "Request timeout."}
+	}
+	if req.secret, err = s.authenticate(r, req.body); err != nil {
+		return req, err
+	}
+	return req, checkInstanceName(req.instance)
+}
+
+// answer does what a request asks for.
+func (s *Server) answer(w http.ResponseWriter, req request) {
+	rep, err := s.do(req)
+	if rep.pooled != nil {
+		defer s.buffers.Put(rep.pooled)
+	}
+	if err != nil {
+		s.send(w, req, asServiceError(err).status, encodeError(err))
+		return
+	}
+	s.send(w, req, http.StatusOK, rep.body)
+}
+
+func encodeError(err error) []byte {
+	// Marshalling fails for missing fields only, and none is.
+	text, _ := proto.Marshal(asServiceError(err).proto())
+	return text
+}
+
+// send writes an answer with the headers clients check.
+func (s *Server) send(w http.ResponseWriter, req request, status int, body []byte) {
+	sum := md5.Sum(body)
+	h := w.Header()
+	h.Set(headerRequestID, requestID())
+	h.Set(headerMD5, base64.StdEncoding.EncodeToString(sum[:]))
+	h.Set(headerContentType, "protocol buffer")
+	h.Set(headerDate, s.clock().UTC().Format("2006-01-02T15:04:05.000Z"))
+	if req.secret != "" {
+		signResponse(h, req.keyID, req.secret, "/"+req.action)
+	}
+	h["Content-Type"] = nil
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	// A client that has gone is not an error of the server.
+	_, _ = w.Write(body)
+}
+
+func requestID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// do carries out a request.
+func (s *Server) do(req request) (reply, error) {
+	switch req.action {
+	case "ListTable":
+		return handle(req, &otsprotocol.ListTableRequest{}, s.listTable)
+	case "CreateTable":
+		return handle(req, &otsprotocol.CreateTableRequest{}, s.createTable)
+	case "DescribeTable":
+		return handle(req, &otsprotocol.DescribeTableRequest{}, s.describeTable)
+	case "UpdateTable":
+		return handle(req, &otsprotocol.UpdateTableRequest{}, s.updateTable)
+	case "DeleteTable":
+		return handle(req, &otsprotocol.DeleteTableRequest{}, s.deleteTable)
+	case "AddDefinedColumn":
+		return handle(req, &otsprotocol.AddDefinedColumnRequest{}, s.addDefinedColumn)
+	case "DeleteDefinedColumn":
+		return handle(req, &otsprotocol.DeleteDefinedColumnRequest{}, s.deleteDefinedColumn)
+	case "PutRow":
+		return handle(req, &otsprotocol.PutRowRequest{}, s.putRow)
+	case "UpdateRow":
+		return handle(req, &otsprotocol.UpdateRowRequest{}, s.updateRow)
+	case "DeleteRow":
+		return handle(req, &otsprotocol.DeleteRowRequest{}, s.deleteRow)
+	case "BatchWriteRow":
+		return handle(req, &otsprotocol.BatchWriteRowRequest{}, s.batchWriteRow)
+	case "GetRow":
+		return handle(req, &otsprotocol.GetRowRequest{}, s.getRow)
+	case "BatchGetRow":
+		return handle(req, &otsprotocol.BatchGetRowRequest{}, s.batchGetRow)
+	case "GetRange":
+		get := &otsprotocol.GetRangeRequest{}
+		if err := decode(req.body, get); err != nil {
+			return reply{}, err
+		}
+		return s.getRange(req.instance, get)
+	case "ComputeSplitPointsBySize":
+		return handle(req, &otsprotocol.ComputeSplitPointsBySizeRequest{}, s.computeSplitPointsBySize)
+	case "ListStream":
+		return handle(req, &otsprotocol.ListStreamRequest{}, s.listStream)
+	}
+	return reply{}, unknownAction(req.action)
+}
+
+func decode(body []byte, message proto.Message) error {
+	if err := proto.Unmarshal(body, message); err != nil {
+		return invalid("Parse PBMessage from RawString failed.")
+	}
+	return nil
+}
+
+func handle[M proto.Message](req request, message M, f func(instance string, m M) (proto.Message, error)) (reply, error) {
+	if err := decode(req.body, message); err != nil {
+		return reply{}, err
+	}
+	answer, err := f(req.instance, message)
+	if err != nil {
+		return reply{}, err
+	}
+	body, err := proto.Marshal(answer)
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{body: body}, nil
+}
+
+// unknownAction tells what the service can do and this server cannot from what
+// nobody can.
+func unknownAction(action string) error {
+	switch action {
+	case "DescribeStream", "GetShardIterator", "GetStreamRecord",
+		"CreateIndex", "DropIndex",
+		"StartLocalTransaction", "CommitTransaction", "AbortTransaction",
+		"LoadTable", "UnloadTable",
+		"BulkImport", "BulkExport", "ComputeSplits", "ParallelScan", "SQLQuery",
+		"CreateSearchIndex", "UpdateSearchIndex", "ListSearchIndex", "DescribeSearchIndex", "DeleteSearchIndex", "Search",
+		"CreateDeliveryTask", "DeleteDeliveryTask", "DescribeDeliveryTask", "ListDeliveryTask":
+		return unsupported(action)
+	}
+	return invalid("Unsupported operation: '%s'.", action)
+}

@@ -1,0 +1,553 @@
+package local
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/golang/protobuf/proto"
+)
+
+// definition is all there is to know of a table but its rows. One is never
+// changed: an UpdateTable puts another in its place.
+type definition struct {
+	ID         uint64        `json:"id"`
+	Instance   string        `json:"instance"`
+	Name       string        `json:"name"`
+	Created    time.Time     `json:"created"`
+	Key        []keyColumn   `json:"key"`
+	Columns    []typedColumn `json:"columns,omitempty"` // predefined
+	Options    options       `json:"options"`
+	Throughput throughput    `json:"throughput"`
+	Stream     *stream       `json:"stream,omitempty"` // nil while there is none
+}
+
+type keyColumn struct {
+	Name          string `json:"name"`
+	Type          byte   `json:"type"`
+	AutoIncrement bool   `json:"auto_increment,omitempty"`
+}
+
+type typedColumn struct {
+	Name string                        `json:"name"`
+	Type otsprotocol.DefinedColumnType `json:"type"`
+}
+
+type options struct {
+	TimeToLive    int32 `json:"time_to_live"` // seconds, -1: for ever
+	MaxVersions   int32 `json:"max_versions"` // -1: all
+	Deviation     int64 `json:"deviation"`    // seconds
+	AllowUpdate   bool  `json:"allow_update"`
+	UpdateFullRow bool  `json:"update_full_row"`
+}
+
+type throughput struct {
+	Read      int32     `json:"read"`
+	Write     int32     `json:"write"`
+	Increased time.Time `json:"increased"`
+	Decreased time.Time `json:"decreased,omitzero"`
+}
+
+// stream is what a table's stream was asked to be. Its records are not kept
+// yet, so the operations that would read them refuse.
+type stream struct {
+	ID         string    `json:"id"`
+	Expiration int32     `json:"expiration"` // hours
+	Columns    []string  `json:"columns,omitempty"`
+	Enabled    time.Time `json:"enabled"`
+}
+
+// catalog holds the tables by instance and name, as the database has them.
+type catalog map[string]map[string]*definition
+
+func (c catalog) put(d *definition) {
+	if c[d.Instance] == nil {
+		c[d.Instance] = map[string]*definition{}
+	}
+	c[d.Instance][d.Name] = d
+}
+
+func loadCatalog(db *pebble.DB) (catalog, error) {
+	tables := catalog{}
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: []byte{prefixTable}, UpperBound: []byte{prefixTable + 1}})
+	if err != nil {
+		return nil, err
+	}
+	for it.First(); it.Valid(); it.Next() {
+		d := new(definition)
+		if err := json.Unmarshal(it.Value(), d); err != nil {
+			return nil, errors.Join(fmt.Errorf("definition of table %q: %w", it.Key()[1:], err), it.Close())
+		}
+		tables.put(d)
+	}
+	return tables, it.Close()
+}
+
+// table finds a table; s.mu is held.
+func (s *Server) table(instance, name string) (*definition, error) {
+	if err := checkTableName(name); err != nil {
+		return nil, err
+	}
+	if d := s.tables[instance][name]; d != nil {
+		return d, nil
+	}
+	return nil, errTableNotExist()
+}
+
+// store makes a definition durable and the one in force; s.mu is held
+// exclusively.
+func (s *Server) store(b *pebble.Batch, d *definition) error {
+	text, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	if err := b.Set(tableKey(d.Instance, d.Name), text, nil); err != nil {
+		return err
+	}
+	if err := b.Commit(s.durable); err != nil {
+		return err
+	}
+	s.tables.put(d)
+	return nil
+}
+
+func (s *Server) listTable(instance string, _ *otsprotocol.ListTableRequest) (proto.Message, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return &otsprotocol.ListTableResponse{TableNames: slices.Sorted(maps.Keys(s.tables[instance]))}, nil
+}
+
+func (s *Server) createTable(instance string, req *otsprotocol.CreateTableRequest) (proto.Message, error) {
+	d, err := s.newDefinition(instance, req)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tables[instance][d.Name] != nil {
+		return nil, errTableExists()
+	}
+	if len(s.tables[instance]) >= maxTables {
+		return nil, errTableQuota()
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	d.ID = s.nextID
+	if err := b.Set([]byte{prefixNextID}, binary.BigEndian.AppendUint64(nil, d.ID+1), nil); err != nil {
+		return nil, err
+	}
+	if err := s.store(b, d); err != nil {
+		return nil, err
+	}
+	s.nextID++
+	return &otsprotocol.CreateTableResponse{}, nil
+}
+
+// newDefinition checks a CreateTable request and says what it asks for, but the
+// table's id.
+func (s *Server) newDefinition(instance string, req *otsprotocol.CreateTableRequest) (*definition, error) {
+	meta := req.GetTableMeta()
+	if err := checkTableName(meta.GetTableName()); err != nil {
+		return nil, err
+	}
+	if err := refuseAtCreate(req); err != nil {
+		return nil, err
+	}
+	now := s.clock()
+	d := &definition{Instance: instance, Name: meta.GetTableName(), Created: now}
+	var err error
+	if d.Key, err = keySchema(d.Name, meta.GetPrimaryKey()); err != nil {
+		return nil, err
+	}
+	if err = d.addColumns(meta.GetDefinedColumn()); err != nil {
+		return nil, err
+	}
+	if d.Options, err = newOptions(req.GetTableOptions()); err != nil {
+		return nil, err
+	}
+	units := req.GetReservedThroughput().GetCapacityUnit()
+	if err := checkUnits(units); err != nil {
+		return nil, err
+	}
+	d.Throughput = throughput{Read: units.GetRead(), Write: units.GetWrite(), Increased: now}
+	d.Stream, err = d.newStream(req.GetStreamSpec(), now)
+	return d, err
+}
+
+// refuseAtCreate names what a table here cannot have.
+func refuseAtCreate(req *otsprotocol.CreateTableRequest) error {
+	switch {
+	case len(req.GetIndexMetas()) > 0 || len(req.GetTableMeta().GetIndexMeta()) > 0:
+		return unsupported("A secondary index")
+	case req.GetEnableLocalTxn():
+		return unsupported("A table with local transactions")
+	case req.GetSseSpec().GetEnable():
+		return unsupported("Server-side encryption")
+	case len(req.GetPartitions()) > 0:
+		return unsupported("Creating a table with partitions")
+	}
+	return nil
+}
+
+func keySchema(table string, schema []*otsprotocol.PrimaryKeySchema) ([]keyColumn, error) {
+	if len(schema) == 0 || len(schema) > maxKeyColumns {
+		return nil, invalid("The number of primary key columns must be in range: [1, %d].", maxKeyColumns)
+	}
+	var key []keyColumn
+	generated := 0
+	for i, c := range schema {
+		column, err := newKeyColumn(c)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(key, func(k keyColumn) bool { return k.Name == column.Name }) {
+			return nil, invalid("Duplicated primary key name: '%s'.", column.Name)
+		}
+		if column.AutoIncrement {
+			if generated++; generated > 1 {
+				return nil, invalid("AUTO_INCREMENT primary key count must <= 1.")
+			}
+			if i == 0 {
+				return nil, invalid("First primary key can't be auto increment, table: %s.", table)
+			}
+		}
+		key = append(key, column)
+	}
+	return key, nil
+}
+
+func newKeyColumn(c *otsprotocol.PrimaryKeySchema) (keyColumn, error) {
+	column := keyColumn{Name: c.GetName(), AutoIncrement: c.Option != nil}
+	if err := checkColumnName(column.Name); err != nil {
+		return column, err
+	}
+	switch c.GetType() {
+	case otsprotocol.PrimaryKeyType_INTEGER:
+		column.Type = typeInteger
+	case otsprotocol.PrimaryKeyType_STRING:
+		column.Type = typeString
+	case otsprotocol.PrimaryKeyType_BINARY:
+		column.Type = typeBinary
+	default:
+		return column, invalid("Invalid column type, only STRING,INTEGER,BINARY is allowed.")
+	}
+	if column.AutoIncrement && column.Type != typeInteger {
+		return column, invalid("AUTO_INCREMENT primary key must be integer.")
+	}
+	return column, nil
+}
+
+// addColumns adds predefined columns to d, which nobody else sees yet.
+func (d *definition) addColumns(columns []*otsprotocol.DefinedColumnSchema) error {
+	for _, c := range columns {
+		column := typedColumn{Name: c.GetName(), Type: c.GetType()}
+		if err := checkColumnName(column.Name); err != nil {
+			return err
+		}
+		if _, known := otsprotocol.DefinedColumnType_name[int32(column.Type)]; !known {
+			return invalid("Invalid column type: %d.", column.Type)
+		}
+		if d.isKeyColumn(column.Name) {
+			return invalid("Duplicated attribute column name with primary key column: '%s'.", column.Name)
+		}
+		if slices.ContainsFunc(d.Columns, func(o typedColumn) bool { return o.Name == column.Name }) {
+			return invalid("Duplicated defined column name: '%s'.", column.Name)
+		}
+		d.Columns = append(d.Columns, column)
+	}
+	if len(d.Columns) > maxDefinedColumns {
+		return invalid("The number of defined columns must be in range: [0, %d].", maxDefinedColumns)
+	}
+	return nil
+}
+
+func (d *definition) isKeyColumn(name string) bool {
+	return slices.ContainsFunc(d.Key, func(k keyColumn) bool { return k.Name == name })
+}
+
+func newOptions(o *otsprotocol.TableOptions) (options, error) {
+	switch {
+	case o == nil || o.TimeToLive == nil:
+		return options{}, invalid("Time-to-live is missing while creating table.")
+	case o.MaxVersions == nil:
+		return options{}, invalid("MaxVersions is missing while creating table.")
+	}
+	return options{Deviation: defaultDev, AllowUpdate: true, UpdateFullRow: o.GetUpdateFullRow()}.with(o)
+}
+
+// with returns the options with those o sets changed.
+func (opts options) with(o *otsprotocol.TableOptions) (options, error) {
+	if o.BloomFilterType != nil || o.BlockSize != nil {
+		return opts, unsupported("Setting a bloom filter or a block size")
+	}
+	if o.TimeToLive != nil {
+		if opts.TimeToLive = o.GetTimeToLive(); opts.TimeToLive == 0 || opts.TimeToLive < -1 {
+			return opts, invalid("TimeToLive cannot be 0 or less than -1.")
+		}
+		if opts.TimeToLive != -1 && opts.TimeToLive < minTimeToLive {
+			return opts, invalid("TimeToLive must be -1 or not less than %d.", minTimeToLive)
+		}
+	}
+	if o.MaxVersions != nil {
+		if opts.MaxVersions = o.GetMaxVersions(); opts.MaxVersions == 0 || opts.MaxVersions < -1 {
+			return opts, invalid("Invalid max versions: %d. Reason: Max versions must be positive.", opts.MaxVersions)
+		}
+	}
+	if o.DeviationCellVersionInSec != nil {
+		if opts.Deviation = o.GetDeviationCellVersionInSec(); opts.Deviation < 0 || opts.Deviation > maxDeviation {
+			return opts, invalid("The maximum deviation must be in range [0, INT64_MAX/1000000].")
+		}
+	}
+	if o.AllowUpdate != nil {
+		opts.AllowUpdate = o.GetAllowUpdate()
+	}
+	return opts, nil
+}
+
+// proto returns the options in the form of a response.
+func (opts options) proto() *otsprotocol.TableOptions {
+	return &otsprotocol.TableOptions{
+		TimeToLive:                proto.Int32(opts.TimeToLive),
+		MaxVersions:               proto.Int32(opts.MaxVersions),
+		DeviationCellVersionInSec: proto.Int64(opts.Deviation),
+		AllowUpdate:               proto.Bool(opts.AllowUpdate),
+		UpdateFullRow:             proto.Bool(opts.UpdateFullRow),
+	}
+}
+
+func checkUnits(units *otsprotocol.CapacityUnit) error {
+	for _, v := range []int32{units.GetRead(), units.GetWrite()} {
+		if v < 0 {
+			return invalid("Invalid Capacity Unit:%d . Capacity Unit must be nonnegative.", v)
+		}
+	}
+	return nil
+}
+
+// newStream returns the stream a specification asks for, nil for none.
+func (d *definition) newStream(spec *otsprotocol.StreamSpecification, now time.Time) (*stream, error) {
+	if !spec.GetEnableStream() {
+		return nil, nil
+	}
+	if h := spec.GetExpirationTime(); h < 1 || h > maxStreamHours {
+		return nil, invalid("Stream expiration time must be in range [1, %d] hours.", maxStreamHours)
+	}
+	for _, name := range spec.GetColumnsToGet() {
+		if err := checkColumnName(name); err != nil {
+			return nil, err
+		}
+	}
+	return &stream{
+		ID:         fmt.Sprintf("%s_%d", d.Name, now.UnixMicro()),
+		Expiration: spec.GetExpirationTime(),
+		Columns:    spec.GetColumnsToGet(),
+		Enabled:    now,
+	}, nil
+}
+
+func (st *stream) proto() *otsprotocol.StreamDetails {
+	if st == nil {
+		return &otsprotocol.StreamDetails{EnableStream: proto.Bool(false)}
+	}
+	return &otsprotocol.StreamDetails{
+		EnableStream:   proto.Bool(true),
+		StreamId:       proto.String(st.ID),
+		ExpirationTime: proto.Int32(st.Expiration),
+		LastEnableTime: proto.Int64(st.Enabled.UnixMicro()),
+		ColumnsToGet:   st.Columns,
+	}
+}
+
+func (t throughput) proto() *otsprotocol.ReservedThroughputDetails {
+	details := &otsprotocol.ReservedThroughputDetails{
+		CapacityUnit:     &otsprotocol.CapacityUnit{Read: proto.Int32(t.Read), Write: proto.Int32(t.Write)},
+		LastIncreaseTime: proto.Int64(t.Increased.UnixMicro()),
+	}
+	if !t.Decreased.IsZero() {
+		details.LastDecreaseTime = proto.Int64(t.Decreased.UnixMicro())
+	}
+	return details
+}
+
+func (s *Server) describeTable(instance string, req *otsprotocol.DescribeTableRequest) (proto.Message, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	d, err := s.table(instance, req.GetTableName())
+	if err != nil {
+		return nil, err
+	}
+	meta := &otsprotocol.TableMeta{TableName: proto.String(d.Name), PrimaryKey: d.keyProto()}
+	for _, c := range d.Columns {
+		meta.DefinedColumn = append(meta.DefinedColumn, &otsprotocol.DefinedColumnSchema{Name: proto.String(c.Name), Type: c.Type.Enum()})
+	}
+	return &otsprotocol.DescribeTableResponse{
+		TableMeta:                 meta,
+		ReservedThroughputDetails: d.Throughput.proto(),
+		TableOptions:              d.Options.proto(),
+		TableStatus:               otsprotocol.TableStatus_ACTIVE.Enum(),
+		StreamDetails:             d.Stream.proto(),
+	}, nil
+}
+
+func (d *definition) keyProto() []*otsprotocol.PrimaryKeySchema {
+	types := map[byte]otsprotocol.PrimaryKeyType{
+		typeInteger: otsprotocol.PrimaryKeyType_INTEGER,
+		typeString:  otsprotocol.PrimaryKeyType_STRING,
+		typeBinary:  otsprotocol.PrimaryKeyType_BINARY,
+	}
+	var schema []*otsprotocol.PrimaryKeySchema
+	for _, k := range d.Key {
+		column := &otsprotocol.PrimaryKeySchema{Name: proto.String(k.Name), Type: types[k.Type].Enum()}
+		if k.AutoIncrement {
+			column.Option = otsprotocol.PrimaryKeyOption_AUTO_INCREMENT.Enum()
+		}
+		schema = append(schema, column)
+	}
+	return schema
+}
+
+func (s *Server) updateTable(instance string, req *otsprotocol.UpdateTableRequest) (proto.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, err := s.table(instance, req.GetTableName())
+	if err != nil {
+		return nil, err
+	}
+	d, err := old.updated(req, s.clock())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.replace(d); err != nil {
+		return nil, err
+	}
+	return &otsprotocol.UpdateTableResponse{
+		ReservedThroughputDetails: d.Throughput.proto(),
+		TableOptions:              d.Options.proto(),
+		StreamDetails:             d.Stream.proto(),
+	}, nil
+}
+
+// replace stores a changed definition; s.mu is held exclusively.
+func (s *Server) replace(d *definition) error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	return s.store(b, d)
+}
+
+// updated returns a copy of d with what an UpdateTable request changes.
+func (d *definition) updated(req *otsprotocol.UpdateTableRequest, now time.Time) (*definition, error) {
+	if req.ReservedThroughput == nil && req.TableOptions == nil && req.StreamSpec == nil {
+		return nil, invalid("No parameter is specified in table options.")
+	}
+	next := *d
+	var err error
+	if req.TableOptions != nil {
+		if req.TableOptions.UpdateFullRow != nil {
+			return nil, invalid("UpdateTable must not contain updateFullRow.")
+		}
+		if next.Options, err = d.Options.with(req.TableOptions); err != nil {
+			return nil, err
+		}
+	}
+	if req.ReservedThroughput != nil {
+		if next.Throughput, err = d.Throughput.with(req.ReservedThroughput.GetCapacityUnit(), now); err != nil {
+			return nil, err
+		}
+	}
+	if req.StreamSpec != nil {
+		if next.Stream, err = d.changedStream(req.StreamSpec, now); err != nil {
+			return nil, err
+		}
+	}
+	return &next, nil
+}
+
+func (t throughput) with(units *otsprotocol.CapacityUnit, now time.Time) (throughput, error) {
+	if err := checkUnits(units); err != nil {
+		return t, err
+	}
+	next := t
+	if units.Read != nil {
+		next.Read = units.GetRead()
+	}
+	if units.Write != nil {
+		next.Write = units.GetWrite()
+	}
+	if next.Read > t.Read || next.Write > t.Write {
+		next.Increased = now
+	}
+	if next.Read < t.Read || next.Write < t.Write {
+		next.Decreased = now
+	}
+	return next, nil
+}
+
+func (d *definition) changedStream(spec *otsprotocol.StreamSpecification, now time.Time) (*stream, error) {
+	if spec.GetEnableStream() && d.Stream != nil {
+		return nil, invalid("Stream of table '%s' is already enabled.", d.Name)
+	}
+	if !spec.GetEnableStream() && d.Stream == nil {
+		return nil, invalid("Stream of table '%s' is not enabled.", d.Name)
+	}
+	return d.newStream(spec, now)
+}
+
+func (s *Server) deleteTable(instance string, req *otsprotocol.DeleteTableRequest) (proto.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.table(instance, req.GetTableName())
+	if err != nil {
+		return nil, err
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	rows := rowsPrefix(d.ID)
+	if err := errors.Join(b.Delete(tableKey(instance, d.Name), nil), b.DeleteRange(rows, successor(rows), nil)); err != nil {
+		return nil, err
+	}
+	if err := b.Commit(s.durable); err != nil {
+		return nil, err
+	}
+	delete(s.tables[instance], d.Name)
+	return &otsprotocol.DeleteTableResponse{}, nil
+}
+
+func (s *Server) addDefinedColumn(instance string, req *otsprotocol.AddDefinedColumnRequest) (proto.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, err := s.table(instance, req.GetTableName())
+	if err != nil {
+		return nil, err
+	}
+	d := *old
+	d.Columns = slices.Clone(old.Columns)
+	if err := d.addColumns(req.GetColumns()); err != nil {
+		return nil, err
+	}
+	return &otsprotocol.AddDefinedColumnResponse{}, s.replace(&d)
+}
+
+func (s *Server) deleteDefinedColumn(instance string, req *otsprotocol.DeleteDefinedColumnRequest) (proto.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, err := s.table(instance, req.GetTableName())
+	if err != nil {
+		return nil, err
+	}
+	d := *old
+	d.Columns = slices.Clone(old.Columns)
+	for _, name := range req.GetColumns() {
+		i := slices.IndexFunc(d.Columns, func(c typedColumn) bool { return c.Name == name })
+		if i < 0 {
+			return nil, invalid("Column does not exist:'%s'.", name)
+		}
+		d.Columns = slices.Delete(d.Columns, i, i+1)
+	}
+	return &otsprotocol.DeleteDefinedColumnResponse{}, s.replace(&d)
+}
