@@ -11,32 +11,57 @@ import (
 	"time"
 )
 
-// fixture is a small archive's documents, two tables, signed 2 of 2.
+// fixture is a small archive's documents, signed 2 of 2, with one snapshot.
 type fixture struct {
 	exporter, notary, stranger Signer
 	policy                     *Policy
 	sealedPolicy               []byte
-	plan                       *Plan
-	sealedPlan                 []byte
-	pages                      []*Page
-	sealedPages                [][]byte
-	manifest                   *Manifest
-	sealed                     []byte
+	snapshotFixture
 }
 
-func newFixture(t testing.TB) *fixture {
+// snapshotFixture is the documents of a snapshot of two tables.
+type snapshotFixture struct {
+	plan        *Plan
+	sealedPlan  []byte
+	pages       []*Page
+	sealedPages [][]byte
+	manifest    *Manifest
+	sealed      []byte
+}
+
+func newFixture(t testing.TB, files ...File) *fixture {
 	t.Helper()
 	f := &fixture{exporter: testKey(t, "exporter"), notary: testKey(t, "notary"), stranger: testKey(t, "stranger")}
-	f.policy, f.sealedPolicy = openTestPolicy(t, testPolicy(f.exporter, f.notary), f.exporter, f.notary)
-	f.plan = testPlan(f.policy.ID())
-	f.sealedPlan = must(SealPlan(t.Context(), f.plan, f.exporter))(t)
-	for _, pg := range testPages(f.plan) {
-		f.pages = append(f.pages, pg)
-		f.sealedPages = append(f.sealedPages, must(SealPage(t.Context(), pg, f.exporter))(t))
-	}
-	f.manifest = testManifest(f)
-	f.sealed = must(Seal(t.Context(), f.manifest, f.exporter, f.notary))(t)
+	p := testPolicy(f.exporter, f.notary)
+	p.Files = FileRefs(files)
+	f.policy, f.sealedPolicy = openTestPolicy(t, p, f.exporter, f.notary)
+	f.snapshotFixture = f.snapshot(t, testPlan(f.policy.ID()), nil)
 	return f
+}
+
+// snapshot makes the documents of a snapshot that follows the manifest before, if
+// there is one.
+func (f *fixture) snapshot(t testing.TB, pl *Plan, before *snapshotFixture) snapshotFixture {
+	t.Helper()
+	s := snapshotFixture{plan: pl, sealedPlan: must(SealPlan(t.Context(), pl, f.exporter))(t)}
+	for _, pg := range testPages(pl) {
+		s.pages = append(s.pages, pg)
+		s.sealedPages = append(s.sealedPages, must(SealPage(t.Context(), pg, f.exporter))(t))
+	}
+	s.manifest = testManifest(&s)
+	if before != nil {
+		s.manifest.Seq, s.manifest.Prev = before.manifest.Seq+1, Sum(before.sealed)
+	}
+	s.sealed = must(Seal(t.Context(), s.manifest, f.exporter, f.notary))(t)
+	return s
+}
+
+// following makes a second snapshot, and its manifest the next.
+func (f *fixture) following(t testing.TB) snapshotFixture {
+	t.Helper()
+	pl := testPlan(f.policy.ID())
+	pl.Snapshot = "20261123T160501Z-00000002"
+	return f.snapshot(t, pl, &f.snapshotFixture)
 }
 
 // must returns a function that ends the test if err is not nil.
@@ -56,7 +81,7 @@ func testKey(t testing.TB, name string) Signer {
 }
 
 func testPolicy(exporter, notary Signer) *Policy {
-	p := &Policy{
+	return &Policy{
 		Format:    1,
 		Version:   1,
 		Created:   testTime(0),
@@ -66,8 +91,6 @@ func testPolicy(exporter, notary Signer) *Policy {
 			NewPolicyKey("notary", Notary, notary.Key()),
 		},
 	}
-	p.Files = []FileRef{{Name: "README.md", SHA256: Sum([]byte("how to read this archive\n"))}}
-	return p
 }
 
 func openTestPolicy(t testing.TB, p *Policy, signers ...Signer) (*Policy, []byte) {
@@ -171,29 +194,29 @@ func chunkBody(rng, index int64) []byte {
 	return fmt.Appendf(nil, "chunk %d of range %d stands in for Parquet\n", index, rng)
 }
 
-func testManifest(f *fixture) *Manifest {
+func testManifest(s *snapshotFixture) *Manifest {
 	m := &Manifest{
 		Format:      1,
-		Archive:     f.policy.ID(),
+		Archive:     s.plan.Archive,
 		Seq:         1,
-		Policy:      f.policy.ID(),
-		Snapshot:    f.plan.Snapshot,
-		Tool:        f.plan.Tool,
+		Policy:      s.plan.Archive,
+		Snapshot:    s.plan.Snapshot,
+		Tool:        s.plan.Tool,
 		Build:       "go1.26.8",
-		Instance:    f.plan.Instance,
-		Started:     f.plan.Started,
+		Instance:    s.plan.Instance,
+		Started:     s.plan.Started,
 		Finished:    testTime(90),
 		Consistency: Consistency{Kind: "window"},
-		Plan:        Sum(f.sealedPlan),
+		Plan:        Sum(s.sealedPlan),
 		Retention:   Retention{Mode: "none"},
 	}
 	next := 0
-	for _, table := range f.plan.Tables {
+	for _, table := range s.plan.Tables {
 		entry := TableEntry{Table: table.Table}
 		var tree Tree
 		for range table.Ranges {
-			ref := f.pages[next].Ref(f.sealedPages[next])
-			for _, line := range f.pages[next].Lines() {
+			ref := s.pages[next].Ref(s.sealedPages[next])
+			for _, line := range s.pages[next].Lines() {
 				tree.Add(LeafHash(line))
 			}
 			entry.Pages = append(entry.Pages, ref)

@@ -1,0 +1,376 @@
+#!/usr/bin/env bash
+# Checks this archive with nothing but bash, openssl 3, jq and the tools that
+# come with sha256sum. Run it at the top of a copy of the archive:
+#
+#   ./verify.sh [ARCHIVE-ID [SEQ HEAD]]
+#
+# ARCHIVE-ID is the digest of the archive's policy, as you noted it down outside
+# the archive. SEQ and HEAD are the number and the digest of the newest manifest
+# you have seen before. Without them, whoever could replace the whole archive, or
+# hide its newest snapshots, could do so unnoticed; the script says so.
+#
+# It checks signatures, the chain of manifests, every page, and the size and
+# digest of every object. It does not look into the Parquet objects.
+#
+# Exit codes: 0 good, 1 cannot run, 2 usage, 10 not signed as it must be,
+# 11 the chain is broken or ends too early, 12 something is missing, 13 something
+# is not what was signed, 16 a newer format.
+
+set -u -o pipefail
+export LC_ALL=C
+
+# Computing a Merkle root takes three processes a chunk; above this many chunks
+# in a table the root is left to faster tools.
+root_limit=2000
+
+zero=0000000000000000000000000000000000000000000000000000000000000000
+re_hash='^[0-9a-f]{64}$'
+re_snapshot='^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$'
+re_table='^[A-Za-z_][A-Za-z0-9_]{0,254}$'
+re_chunk='^r[0-9]{4}(\.[1-9][0-9]{0,3})?-[0-9]{6}\.parquet$'
+re_file='^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$'
+
+fail() {
+  local code=$1
+  shift
+  printf 'REFUSED: %s\n' "$*" >&2
+  exit "$code"
+}
+
+cannot() {
+  printf 'verify.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+sha256() {
+  local sum
+  sum=$(sha256sum) || cannot "sha256sum does not work"
+  printf '%s' "${sum:0:64}"
+}
+
+# hex_bytes HEX writes the bytes.
+hex_bytes() {
+  local hex=$1 out= i
+  for ((i = 0; i < ${#hex}; i += 2)); do out+="\\x${hex:i:2}"; done
+  printf '%b' "$out"
+}
+
+# check_file FILE SHA256 [SIZE] checks an object.
+check_file() {
+  local file=$1 want=$2 size=${3:-}
+  [ -f "$file" ] || fail 12 "$file is missing"
+  if [ -n "$size" ] && [ "$(($(wc -c <"$file")))" != "$size" ]; then
+    fail 13 "$file has $(($(wc -c <"$file"))) bytes, $size were signed"
+  fi
+  [ "$(sha256 <"$file")" = "$want" ] || fail 13 "$file is not what was signed (sha256 $want)"
+}
+
+# ask [JQ-OPTIONS...] FILTER reads the document in $tmp/body.
+ask() {
+  jq -r "$@" "$tmp/body" || fail 13 "$doc does not hold what it must"
+}
+
+# holds WHAT [JQ-OPTIONS...] FILTER checks that the filter is true of $tmp/body.
+holds() {
+  jq -e "${@:2}" "$tmp/body" >/dev/null 2>&1 || fail 13 "$doc: $1"
+}
+
+# open_envelope FILE TYPE takes a DSSE envelope apart: its payload goes to
+# $tmp/body, the bytes that are signed to $tmp/pae, and a line of key id and
+# signature for each to $tmp/signatures.
+open_envelope() {
+  local type
+  doc=$1
+  [ -f "$doc" ] || fail 12 "$doc is missing"
+  jq -rs 'if length == 1 and (.[0]
+    | (keys == ["payload", "payloadType", "signatures"])
+      and (.signatures | type == "array" and length <= 16)
+      and all(.signatures[]; keys == ["keyid", "sig"])
+      and all(.payload, .payloadType, .signatures[][]; type == "string" and (test("[[:space:]]") | not)))
+    then .[0] | .payloadType, .payload, (.signatures[] | "\(.keyid) \(.sig)")
+    else error("not an envelope") end' "$doc" >"$tmp/envelope" 2>/dev/null || fail 13 "$doc is not an envelope"
+  IFS= read -r type <"$tmp/envelope"
+  [ "$type" = "$2" ] || fail 13 "$doc is not of type $2"
+  sed -n 2p "$tmp/envelope" | base64 -d >"$tmp/body" 2>/dev/null || fail 13 "the payload of $doc is not base64"
+  tail -n +3 "$tmp/envelope" >"$tmp/signatures"
+  {
+    printf 'DSSEv1 %d %s %d ' "${#type}" "$type" "$(($(wc -c <"$tmp/body")))"
+    cat "$tmp/body"
+  } >"$tmp/pae"
+}
+
+# signed_by KEY reports whether key number KEY of the policy signed $tmp/pae. A
+# signature that is no good counts for nothing and against nothing.
+signed_by() {
+  local key=$1 id sig
+  while read -r id sig; do
+    [ "$id" = "${key_id[key]}" ] || continue
+    printf '%s' "$sig" | base64 -d >"$tmp/sig" 2>/dev/null || continue
+    case ${key_algorithm[key]} in
+      ed25519)
+        openssl pkeyutl -verify -pubin -inkey "$tmp/key$key.pem" -rawin -in "$tmp/pae" \
+          -sigfile "$tmp/sig" >/dev/null 2>&1 && return 0
+        ;;
+      ecdsa-p256)
+        openssl dgst -sha256 -verify "$tmp/key$key.pem" -signature "$tmp/sig" "$tmp/pae" \
+          >/dev/null 2>&1 && return 0
+        ;;
+    esac
+  done <"$tmp/signatures"
+  return 1
+}
+
+# need_signatures NUMBER [ROLE] counts the keys of the policy that signed.
+need_signatures() {
+  local need=$1 role=${2:-} n=0 key who=
+  for key in "${!key_id[@]}"; do
+    [ -z "$role" ] || [ "${key_role[key]}" = "$role" ] || continue
+    if signed_by "$key"; then
+      n=$((n + 1))
+      who+="; ok ${key_name[key]}"
+    else
+      who+="; missing ${key_name[key]}"
+    fi
+  done
+  [ "$n" -ge "$need" ] || fail 10 "$doc is signed by $n trusted keys, $need needed$who"
+}
+
+# load_keys reads the keys of the policy in $tmp/body. The same key under two
+# names would count twice, so it is refused.
+load_keys() {
+  local name role algorithm spki id other n=0
+  ask '.keys[] | [.name, .role, .algorithm, .spki] | @tsv' >"$tmp/list"
+  while IFS=$'\t' read -r name role algorithm spki; do
+    case $algorithm in
+      ed25519) [[ $spki =~ ^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$ ]] ;;
+      ecdsa-p256) [[ $spki =~ ^MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE[A-Za-z0-9+/]{86}==$ ]] ;;
+      *) false ;;
+    esac || fail 13 "$doc: key $name is not a key of $algorithm"
+    printf '%s' "$spki" | base64 -d >"$tmp/spki" || fail 13 "$doc: key $name is not base64"
+    id=$(sha256 <"$tmp/spki")
+    for other in ${key_id[@]+"${key_id[@]}"}; do
+      [ "$other" != "$id" ] || fail 13 "$doc: key $name is there twice"
+    done
+    printf -- '-----BEGIN PUBLIC KEY-----\n%s\n-----END PUBLIC KEY-----\n' "$(fold -w 64 <<<"$spki")" >"$tmp/key$n.pem"
+    key_name[n]=$name key_role[n]=$role key_algorithm[n]=$algorithm key_id[n]=$id
+    n=$((n + 1))
+  done <"$tmp/list"
+}
+
+check_policy() {
+  local name sha format
+  open_envelope policy/00000001.dsse.json application/vnd.otsnap.policy+json
+  archive=$(sha256 <"$tmp/body")
+  if [ -n "$want_archive" ] && [ "$archive" != "$want_archive" ]; then
+    fail 10 "this archive is $archive, you asked for $want_archive"
+  fi
+  ask '[.format, .threshold] | @tsv' >"$tmp/list"
+  read -r format threshold <"$tmp/list"
+  check_format "$format"
+  load_keys
+  [[ $threshold =~ ^[1-9][0-9]?$ ]] || fail 13 "$doc: threshold $threshold"
+  need_signatures "$threshold"
+  echo "ok  policy, ${#key_id[@]} keys, $threshold must sign"
+  ask '.files[] | [.name, .sha256] | @tsv' >"$tmp/list"
+  while IFS=$'\t' read -r name sha; do
+    [[ $name =~ $re_file && $sha =~ $re_hash ]] || fail 13 "$doc: file name or digest"
+    check_file "$name" "$sha"
+    echo "ok  $name"
+  done <"$tmp/list"
+}
+
+# A jq function: sum(f) adds up the totals f finds in the elements of an array.
+totals='def sum(f): reduce .[] as $x ({chunks: 0, rows: 0, cells: 0, raw_bytes: 0, stored_bytes: 0};
+  . as $t | ($x | f) as $y | with_entries(.value += $y[.key]));'
+
+# check_manifest NUMBER DIGEST-BEFORE
+check_manifest() {
+  local number=$1 before=$2 file format archive_id policy seq prev snapshot plan n table summary
+  printf -v file 'manifests/%08d.dsse.json' "$number"
+  open_envelope "$file" application/vnd.in-toto+json
+  need_signatures "$threshold"
+  ask '.predicate | [.format, .archive, .policy, .seq, .prev, .snapshot, .plan, (.tables | length)] | @tsv' >"$tmp/list"
+  IFS=$'\t' read -r format archive_id policy seq prev snapshot plan n <"$tmp/list"
+  check_format "$format"
+  [ "$archive_id" = "$archive" ] || fail 10 "$doc belongs to another archive"
+  [ "$policy" = "$archive" ] || fail 10 "$doc was made under another policy"
+  [ "$seq" = "$number" ] || fail 11 "$doc holds manifest $seq"
+  [ "$prev" = "$before" ] || fail 11 "$doc does not follow the manifest before it"
+  [[ $snapshot =~ $re_snapshot && $plan =~ $re_hash && $n =~ ^[0-9]+$ ]] || fail 13 "$doc: snapshot or plan"
+  holds 'not a statement about a snapshot' '._type == "https://in-toto.io/Statement/v1"
+    and .predicateType == "https://github.com/otsnap/otsnap/manifest/v1"'
+  jq .predicate "$tmp/body" >"$tmp/manifest" || fail 13 "$doc does not hold what it must"
+  jq -c .subject "$tmp/body" >"$tmp/subject" || fail 13 "$doc does not hold what it must"
+  cp "$tmp/manifest" "$tmp/body"
+  holds 'the totals do not add up' "$totals"'
+    .totals == (.tables | sum(.totals)) and all(.tables[]; .totals == (.pages | sum(.totals)))'
+  holds 'the ranges do not lie side by side' 'all(.tables[].pages;
+    length > 0 and .[0].from == "" and .[-1].to == ""
+    and all(range(0; length) as $i | .[$i] as $p | .[$i + 1] as $q
+      | $p.range == $i and ($q == null or ($p.to != "" and $p.to == $q.from)); .))'
+  holds 'the subjects are not its pages' --slurpfile subject "$tmp/subject" '.snapshot as $s
+    | [.tables[] | .table.name as $t | .pages[] | {
+        name: "snapshots/\($s)/\($t)/r\(("000" + (.range | tostring))[-4:]).dsse.json",
+        digest: {sha256: .sha256}}] == $subject[0]'
+  summary=$(ask '"\(.tables | length) tables, \(.totals.chunks) chunks, \(.totals.rows) rows"') || exit
+  echo "ok  manifest $seq, snapshot $snapshot: $summary"
+  check_plan "$snapshot" "$plan"
+  for ((table = 0; table < n; table++)); do
+    check_table "$snapshot" "$table"
+  done
+}
+
+check_format() {
+  [ "$1" = 1 ] || fail 16 "$doc has format $1; this script reads format 1"
+}
+
+check_plan() {
+  local file=snapshots/$1/plan.dsse.json
+  check_file "$file" "$2"
+  open_envelope "$file" application/vnd.otsnap.plan+json
+  need_signatures 1 exporter
+  [ "$(ask '"\(.archive) \(.snapshot)"')" = "$archive $1" ] || fail 13 "$doc belongs to another snapshot"
+}
+
+check_table() {
+  local snapshot=$1 name range sha size page=0 entry=$tmp/entry
+  jq ".tables[$2]" "$tmp/manifest" >"$entry" || cannot "jq does not work"
+  name=$(jq -r .table.name "$entry")
+  [[ $name =~ $re_table ]] || fail 13 "table name"
+  : >"$tmp/lines"
+  : >"$tmp/sums"
+  jq -r '.pages[] | [.range, .sha256, .size] | @tsv' "$entry" >"$tmp/pages" || fail 13 "table $name: pages"
+  while IFS=$'\t' read -r range sha size; do
+    [[ $sha =~ $re_hash && $size =~ ^[0-9]+$ ]] || fail 13 "table $name: digest or size of a page"
+    check_page "$snapshot" "$name" "$page" "$range" "$sha" "$size"
+    page=$((page + 1))
+  done <"$tmp/pages"
+  if [ -s "$tmp/sums" ]; then
+    sha256sum --quiet -c "$tmp/sums" >&2 || fail 13 "table $name: chunks are not what was signed"
+  fi
+  check_root "$name"
+}
+
+# check_page SNAPSHOT TABLE INDEX RANGE SHA256 SIZE
+check_page() {
+  local file dir=snapshots/$1/$2 chunk sha size
+  printf -v file '%s/r%04d.dsse.json' "$dir" "$4"
+  check_file "$file" "$5" "$6"
+  open_envelope "$file" application/vnd.otsnap.page+jsonl
+  need_signatures 1 exporter
+  head -n 1 "$tmp/body" >"$tmp/head"
+  tail -n +2 "$tmp/body" >"$tmp/chunks"
+  cat "$tmp/chunks" >>"$tmp/lines"
+  mv "$tmp/head" "$tmp/body"
+  check_format "$(ask .format)"
+  holds 'not the page the manifest means' --slurpfile entry "$tmp/entry" \
+    --arg archive "$archive" --arg snapshot "$1" --argjson i "$3" '$entry[0] as $t | $t.pages[$i] as $p
+    | .archive == $archive and .snapshot == $snapshot and .table == $t.table.name and .range == $p.range
+    and .from == $p.from and .to == $p.to and .totals == $p.totals'
+  holds 'its chunks do not add up or are out of order' --slurpfile chunks "$tmp/chunks" "$totals"'
+    . as $page | $chunks
+    | ($page.totals == sum({chunks: 1, rows, cells, raw_bytes, stored_bytes: .size}))
+    and all(range(0; length) as $i | .[$i] as $c | .[$i + 1] as $d
+      | ($c.name | test("^r" + ("000" + ($page.range | tostring))[-4:] + "[.-]"))
+      and ($c.name[-14:-8] == ("00000" + ($i | tostring))[-6:])
+      and $c.first >= $page.from and $c.first <= $c.last
+      and ($page.to == "" or $c.last < $page.to) and ($d == null or $c.last < $d.first); .)'
+  jq -r '[.name, .sha256, .size] | @tsv' "$tmp/chunks" >"$tmp/list" || fail 13 "$doc: chunks"
+  while IFS=$'\t' read -r chunk sha size; do
+    [[ $chunk =~ $re_chunk && $sha =~ $re_hash && $size =~ ^[0-9]+$ ]] || fail 13 "$doc: name, digest or size of a chunk"
+    [ -f "$dir/$chunk" ] || fail 12 "$dir/$chunk is missing"
+    [ "$(($(wc -c <"$dir/$chunk")))" = "$size" ] || fail 13 "$dir/$chunk does not have the $size bytes signed"
+    printf '%s  %s\n' "$sha" "$dir/$chunk" >>"$tmp/sums"
+  done <"$tmp/list"
+}
+
+# check_root computes the RFC 6962 tree hash over the chunk lines of a table.
+check_root() {
+  local want chunks line leaf size=0 bit stack=()
+  want=$(jq -r .root "$tmp/entry") chunks=$(jq -r .totals.chunks "$tmp/entry")
+  if [ "$chunks" -gt "$root_limit" ]; then
+    echo "ok  table $1: $chunks chunks (Merkle root not computed: more than $root_limit chunks)"
+    return
+  fi
+  while IFS= read -r line; do
+    leaf=$({ printf '\0' && printf '%s' "$line"; } | sha256)
+    for ((bit = size; bit & 1; bit >>= 1)); do
+      leaf=$(hex_bytes "01${stack[-1]}$leaf" | sha256)
+      unset 'stack[-1]'
+    done
+    stack+=("$leaf")
+    size=$((size + 1))
+  done <"$tmp/lines"
+  [ "$size" = "$chunks" ] || fail 13 "table $1 has $size chunks, $chunks were signed"
+  if [ "$size" = 0 ]; then
+    leaf=$(printf '' | sha256)
+  else
+    leaf=${stack[-1]}
+    for ((bit = ${#stack[@]} - 2; bit >= 0; bit--)); do
+      leaf=$(hex_bytes "01${stack[bit]}$leaf" | sha256)
+    done
+  fi
+  [ "$leaf" = "$want" ] || fail 13 "table $1: the Merkle root is $leaf, $want was signed"
+  echo "ok  table $1: $chunks chunks, Merkle root"
+}
+
+# check_chain walks the manifests from the first to the newest.
+check_chain() {
+  local file name n=0 seq prev=$zero seen=
+  for file in manifests/*; do
+    name=${file#manifests/}
+    [[ $name =~ ^[0-9]{8}\.dsse\.json$ ]] || continue
+    n=$((n + 1))
+    [ "$((10#${name:0:8}))" = "$n" ] || fail 12 "manifest $n is missing, though $name is there"
+  done
+  for ((seq = 1; seq <= n; seq++)); do
+    check_manifest "$seq" "$prev"
+    printf -v file 'manifests/%08d.dsse.json' "$seq"
+    prev=$(sha256 <"$file")
+    if [ "$seq" = "$want_seq" ]; then
+      [ "$prev" = "$want_head" ] || fail 11 "manifest $seq is $prev, but you have seen $want_head"
+      seen=yes
+    fi
+  done
+  if [ -n "$want_seq" ] && [ -z "$seen" ]; then
+    fail 11 "the archive ends at manifest $n, but you have seen $want_seq: something is hidden or deleted"
+  fi
+  newest=$n head=$prev
+}
+
+usage() {
+  echo "usage: ./verify.sh [ARCHIVE-ID [SEQ HEAD]]" >&2
+  exit 2
+}
+
+main() {
+  local tool
+  want_archive=${1:-} want_seq=${2:-} want_head=${3:-}
+  [ $# -le 1 ] || [ $# -eq 3 ] || usage
+  [ $# -lt 1 ] || [[ $want_archive =~ $re_hash ]] || usage
+  [ $# -lt 3 ] || [[ $want_seq =~ ^[1-9][0-9]{0,7}$ && $want_head =~ $re_hash ]] || usage
+  for tool in jq openssl sha256sum base64 fold wc mktemp; do
+    command -v "$tool" >/dev/null || cannot "$tool is needed"
+  done
+  tmp=$(mktemp -d) || cannot "no place for temporary files"
+  trap 'rm -rf "$tmp"' EXIT
+  key_name=() key_role=() key_algorithm=() key_id=()
+
+  check_policy
+  check_chain
+
+  echo
+  echo "archive  $archive"
+  echo "newest   $newest $head"
+  echo "Everything the manifests name is here and is what was signed."
+  if [ -z "$want_archive" ]; then
+    echo "UNPROVEN: no archive id was given, so the policy itself, and with it every key,"
+    echo "is not proven. Compare the archive line with the id noted down outside the archive."
+  fi
+  if [ -z "$want_seq" ]; then
+    echo "UNPROVEN: nothing seen before was given, so newer snapshots may be hidden."
+    echo "Compare the newest line with the number and digest noted down earlier."
+  fi
+}
+
+main "$@"
