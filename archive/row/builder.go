@@ -150,14 +150,13 @@ func (b *Builder) readKey(wire []byte) (at int, crc byte, err error) {
 			return 0, 0, fmt.Errorf("key column %d is not %q", i+1, b.layout.Key[i].Name)
 		}
 		c := cell{start: at}
-		if err := c.readKey(wire, next, b.keyRests[i]); err != nil {
+		if at, err = c.readKey(wire, next, b.keyRests[i]); err != nil {
 			return 0, 0, fmt.Errorf("key column %q: %w", b.layout.Key[i].Name, err)
 		}
 		if c.kind != b.keys[i].kind {
 			return 0, 0, fmt.Errorf("key column %q: value is not %s", b.layout.Key[i].Name, b.layout.Key[i].Type)
 		}
 		b.key = append(b.key, c)
-		at = c.end
 		crc = crcByte(crc, c.crc)
 	}
 	if at < len(wire) && wire[at] == tagCell {
@@ -177,17 +176,16 @@ func (b *Builder) readCells(wire []byte, at int, crc byte) (end int, crc2 byte, 
 		if err != nil {
 			return 0, 0, false, fmt.Errorf("cell %d: %w", len(b.cells)+1, err)
 		}
-		b.cells = append(b.cells, cell{})
+		b.cells = append(b.cells, cell{start: at, name: id})
 		c := &b.cells[len(b.cells)-1]
-		c.start, c.name = at, id
-		if err := c.readAttribute(wire, next, b.names.list[id].rest); err != nil {
+		if at, err = c.readAttribute(wire, next, b.names.list[id].rest); err != nil {
 			return 0, 0, false, fmt.Errorf("attribute %q: %w", b.names.list[id].text, err)
 		}
 		if !ascending && len(b.cells) > 1 {
 			prev := &b.cells[len(b.cells)-2]
 			ordered = ordered && id == before && c.version < prev.version
 		}
-		at, before = c.end, id
+		before = id
 		crc = crcByte(crc, c.crc)
 	}
 	return at, crc, ordered && len(b.cells) > 0, nil
@@ -203,7 +201,7 @@ func (b *Builder) reorder(wire []byte) ([]byte, error) {
 		}
 		return cmp.Compare(y.version, x.version)
 	})
-	row := append(b.scratch[:0], wire[:b.key[len(b.key)-1].end]...)
+	row := append(b.scratch[:0], wire[:b.key[len(b.key)-1].to+keyTail]...)
 	var crc byte
 	for i := range b.key {
 		crc = crcByte(crc, b.key[i].crc)
@@ -218,7 +216,7 @@ func (b *Builder) reorder(wire []byte) ([]byte, error) {
 		}
 		crc = crcByte(crc, c.crc)
 		moved := len(row) - c.start
-		row = append(row, wire[c.start:c.end]...)
+		row = append(row, wire[c.start:c.to+attributeTail]...)
 		c.move(moved)
 	}
 	b.scratch = append(row, tagRowChecksum, crcByte(crc, 0))
@@ -228,10 +226,8 @@ func (b *Builder) reorder(wire []byte) ([]byte, error) {
 // move says that the cell stands n bytes further on.
 func (c *cell) move(n int) {
 	c.start += n
-	c.body += n
 	c.from += n
 	c.to += n
-	c.end += n
 }
 
 // add writes the row whose cells were found to the columns.

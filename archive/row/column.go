@@ -79,10 +79,11 @@ type bitmap struct{ vector[byte] }
 
 // set makes bit i one; bits before it that were not set are zero.
 func (b *bitmap) set(i int) {
-	if i/8 >= len(b.items) {
-		b.pad(i/8+1, 0)
+	at := uint(i) / 8
+	if at >= uint(len(b.items)) {
+		b.pad(int(at)+1, 0)
 	}
-	b.items[i/8] |= 1 << (i % 8)
+	b.items[at] |= 1 << (uint(i) % 8)
 }
 
 // column grows one Arrow array. Only what is there is written: the nulls before

@@ -14,8 +14,7 @@ import "encoding/binary"
 // crcTables[k][b] is the checksum of the byte b followed by k zero bytes.
 var crcTables = newCRCTables()
 
-func newCRCTables() *[8][256]byte {
-	var t [8][256]byte
+func newCRCTables() (t [8][256]byte) {
 	for b := range 256 {
 		crc := byte(b)
 		for k := range t {
@@ -23,7 +22,7 @@ func newCRCTables() *[8][256]byte {
 			t[k][b] = crc
 		}
 	}
-	return &t
+	return t
 }
 
 // crcBits multiplies by x^8 modulo P, bit by bit.
@@ -101,7 +100,7 @@ func (s sum) add8(word uint64) sum {
 func (s sum) checksum() byte {
 	over := s.hi>>48 ^ s.hi>>56
 	m := s.lo ^ s.hi ^ s.hi<<8 ^ s.hi<<16 ^ over ^ over<<8 ^ over<<16
-	t := crcTables
+	t := &crcTables
 	return t[0][byte(m)] ^ t[1][byte(m>>8)] ^ t[2][byte(m>>16)] ^ t[3][byte(m>>24)] ^
 		t[4][byte(m>>32)] ^ t[5][byte(m>>40)] ^ t[6][byte(m>>48)] ^ t[7][m>>56]
 }

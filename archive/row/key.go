@@ -132,11 +132,11 @@ func readKeyCells(wire []byte) (cells []cell, at int, crc byte, err error) {
 			return nil, 0, 0, fmt.Errorf("key column %d: %w", len(cells)+1, err)
 		}
 		c := cell{start: at}
-		if err := c.readKey(wire, next, rest(name)); err != nil {
+		if at, err = c.readKey(wire, next, rest(name)); err != nil {
 			return nil, 0, 0, fmt.Errorf("key column %q: %w", name, err)
 		}
 		cells = append(cells, c)
-		at, crc = c.end, crcByte(crc, c.crc)
+		crc = crcByte(crc, c.crc)
 	}
 	return cells, at, crc, nil
 }

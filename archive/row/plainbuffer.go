@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/bits"
 
 	"github.com/otsnap/otsnap/manifest"
 )
@@ -106,9 +105,7 @@ func ParseHeader(wire []byte) (rest []byte, err error) {
 // cell is where a cell stands on the wire.
 type cell struct {
 	start    int // of the cell
-	body     int // of the bytes from the type of the value on
 	from, to int // the value
-	end      int
 	version  int64
 	name     int32 // number of the name, see [names]
 	kind     kind
@@ -116,8 +113,23 @@ type cell struct {
 	promoted bool // stands in a column of its own
 }
 
+// What a cell has after its value: in a primary key its checksum, else its
+// version before that.
+const (
+	keyTail       = 2
+	attributeTail = 9 + keyTail
+)
+
 // nameOf returns the name of a cell.
-func (c *cell) nameOf(wire []byte) []byte { return wire[c.start+6 : c.body-5] }
+func (c *cell) nameOf(wire []byte) []byte { return wire[c.start+6 : c.body()-5] }
+
+// body returns where the bytes from the type of the value on start.
+func (c *cell) body() int {
+	if c.kind.hasLength() {
+		return c.from - 5
+	}
+	return c.from - 1
+}
 
 // readName returns the name of the cell at start and what follows it.
 func readName(wire []byte, start int) (name []byte, next int, err error) {
@@ -148,13 +160,13 @@ func (c *cell) readValue(wire []byte, at int) error {
 		return errNull
 	}
 	size := int(binary.LittleEndian.Uint32(wire[at+1:]))
-	c.body = at + 5
-	if size < 1 || size > len(wire)-c.body {
+	body := at + 5
+	if size < 1 || size > len(wire)-body {
 		return errShort
 	}
-	c.kind = kind(wire[c.body])
-	c.from = c.body + 1
-	c.to = c.body + size
+	c.kind = kind(wire[body])
+	c.from = body + 1
+	c.to = body + size
 	switch c.kind {
 	case integer, double:
 		if size != 9 {
@@ -162,7 +174,7 @@ func (c *cell) readValue(wire []byte, at int) error {
 		}
 	case text, blob:
 		c.from += 4
-		if size < 5 || int(binary.LittleEndian.Uint32(wire[c.body+1:])) != size-5 {
+		if size < 5 || int(binary.LittleEndian.Uint32(wire[body+1:])) != size-5 {
 			return errLength
 		}
 	case boolean:
@@ -183,54 +195,83 @@ func (c *cell) readValue(wire []byte, at int) error {
 }
 
 // readKey reads a cell of a primary key after its name, of which rest is the
-// rest.
-func (c *cell) readKey(wire []byte, at int, rest byte) error {
+// rest. It returns the place after the cell.
+func (c *cell) readKey(wire []byte, at int, rest byte) (end int, err error) {
 	if err := c.readValue(wire, at); err != nil {
-		return err
+		return 0, err
 	}
-	if len(wire)-c.to < 2 {
-		return errShort
+	if len(wire)-c.to < keyTail {
+		return 0, errShort
 	}
 	if err := checkTag(wire[c.to], tagCellChecksum); err != nil {
-		return err
+		return 0, err
 	}
-	c.end = c.to + 2
-	c.crc = sumOf(rest, wire, c.body, c.to).checksum()
-	if wire[c.end-1] != c.crc {
+	c.crc = sumOf(rest, wire, c.body(), c.to).checksum()
+	return c.to + keyTail, c.check(wire[c.to+1])
+}
+
+// readAttribute reads a cell with a version after its name, of which rest is
+// the rest. It returns the place after the cell.
+func (c *cell) readAttribute(wire []byte, at int, rest byte) (end int, err error) {
+	if len(wire)-at >= fixedSize && isFixed(wire[at:]) {
+		return c.readFixed(wire, at, rest)
+	}
+	if err := c.readValue(wire, at); err != nil {
+		return 0, err
+	}
+	if c.kind.typ() == "" {
+		return 0, errNull
+	}
+	tail := wire[c.to:]
+	if len(tail) < attributeTail {
+		return 0, shortTail(tail)
+	}
+	if err := checkTag(tail[0], tagVersion); err != nil {
+		return 0, err
+	}
+	if err := checkTag(tail[9], tagCellChecksum); err != nil {
+		return 0, err
+	}
+	c.version = int64(binary.LittleEndian.Uint64(tail[1:]))
+	c.crc = sumOf(rest, wire, c.body(), c.to).add8(binary.BigEndian.Uint64(tail[1:])).checksum()
+	return c.to + attributeTail, c.check(tail[10])
+}
+
+// fixedSize is the size of a cell with an integer or a double after its name.
+const fixedSize = 5 + 9 + attributeTail
+
+// isFixed reports whether p starts with an integer or a double in full.
+func isFixed(p []byte) bool {
+	// The tag, the length 9, and the type: 0 or 1.
+	const mask, want = 0xfe_ffffffff_ff, 0x00_00000009_05
+	return binary.LittleEndian.Uint64(p)&mask == want && p[14] == tagVersion && p[23] == tagCellChecksum
+}
+
+// readFixed is readAttribute where isFixed.
+func (c *cell) readFixed(wire []byte, at int, rest byte) (end int, err error) {
+	p := wire[at : at+fixedSize]
+	c.kind = kind(p[5])
+	c.from, c.to = at+6, at+14
+	c.version = int64(binary.LittleEndian.Uint64(p[15:]))
+	s := sum{uint64(rest)<<8 | uint64(p[5]), binary.BigEndian.Uint64(p[6:])}
+	c.crc = s.add8(binary.BigEndian.Uint64(p[15:])).checksum()
+	return at + fixedSize, c.check(p[24])
+}
+
+func (c *cell) check(crc byte) error {
+	if crc != c.crc {
 		return errChecksum
 	}
 	return nil
 }
 
-// readAttribute reads a cell with a version after its name, of which rest is
-// the rest.
-func (c *cell) readAttribute(wire []byte, at int, rest byte) error {
-	if err := c.readValue(wire, at); err != nil {
-		return err
+// shortTail says what is wrong with the end of a cell that is too short to have
+// a version.
+func shortTail(tail []byte) error {
+	if len(tail) > 0 && checkTag(tail[0], tagVersion) != nil {
+		return checkTag(tail[0], tagVersion)
 	}
-	if c.kind.typ() == "" {
-		return errNull
-	}
-	if len(wire)-c.to < 2 {
-		return errShort
-	}
-	if err := checkTag(wire[c.to], tagVersion); err != nil {
-		return err
-	}
-	if len(wire)-c.to < 11 {
-		return errShort
-	}
-	if err := checkTag(wire[c.to+9], tagCellChecksum); err != nil {
-		return err
-	}
-	c.end = c.to + 11
-	version := binary.LittleEndian.Uint64(wire[c.to+1:])
-	c.version = int64(version)
-	c.crc = sumOf(rest, wire, c.body, c.to).add8(bits.ReverseBytes64(version)).checksum()
-	if wire[c.end-1] != c.crc {
-		return errChecksum
-	}
-	return nil
+	return errShort
 }
 
 // checkTag says what the tag after a value means if it is not the one wanted.

@@ -134,11 +134,11 @@ func parseCells(wire []byte, at int, crc byte) (cells []Cell, end int, crc2 byte
 			return nil, 0, 0, fmt.Errorf("cell %d: %w", len(cells)+1, err)
 		}
 		var c cell
-		if err := c.readAttribute(wire, next, rest(name)); err != nil {
+		if at, err = c.readAttribute(wire, next, rest(name)); err != nil {
 			return nil, 0, 0, fmt.Errorf("attribute %q: %w", name, err)
 		}
 		cells = append(cells, Cell{string(name), c.version, newValue(c.kind, wire[c.from:c.to])})
-		at, crc = c.end, crcByte(crc, c.crc)
+		crc = crcByte(crc, c.crc)
 	}
 	slices.SortStableFunc(cells, func(x, y Cell) int {
 		if n := strings.Compare(x.Name, y.Name); n != 0 {
