@@ -25,14 +25,18 @@ const drain = 10 * time.Second
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return
-		}
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage): // the flag package has said what is wrong
+		os.Exit(2)
+	default:
 		fmt.Fprintln(os.Stderr, "tablestore-local:", err)
 		os.Exit(1)
 	}
 }
+
+var errUsage = errors.New("bad usage")
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("tablestore-local", flag.ContinueOnError)
@@ -40,8 +44,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	listen := flags.String("listen", "127.0.0.1:8087", "`address` to listen on; port 0 takes a free one")
 	dir := flags.String("dir", "", "`directory` to keep tables in; without it they are gone when the server stops")
 	remote := flags.Bool("allow-remote", false, "allow an address other machines can reach")
-	if err := flags.Parse(args); err != nil {
+	seed := flags.Uint64("seed", 1, "`number` that decides which requests meet a fault")
+	var faults []local.Fault
+	flags.Func("fault", "let requests go wrong, as in BatchWriteRow:busy:0.01 (`action:kind`[:probability][:times=N][:after=N][:rows=SHARE]); may be repeated", func(text string) error {
+		fault, err := local.ParseFault(text)
+		faults = append(faults, fault)
 		return err
+	})
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return err
+	} else if err != nil {
+		return errUsage
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
@@ -51,9 +64,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer listener.Close()
-	server, err := local.Open(local.Options{Dir: *dir, Keys: accessKey()})
+	server, err := local.Open(local.Options{Dir: *dir, Keys: accessKey(), Seed: *seed})
 	if err != nil {
 		return err
+	}
+	if err := server.Misbehave(faults...); err != nil {
+		return errors.Join(err, server.Close())
 	}
 	fmt.Fprintf(stdout, "tablestore-local: listening on http://%s\n", listener.Addr())
 	return errors.Join(serve(ctx, listener, server), server.Close())

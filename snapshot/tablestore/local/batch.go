@@ -2,7 +2,6 @@ package local
 
 import (
 	"bytes"
-	"errors"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
 	"github.com/golang/protobuf/proto"
@@ -15,7 +14,7 @@ type batchRow struct {
 	answer *otsprotocol.RowInBatchWriteRowResponse
 }
 
-func (s *Server) batchWriteRow(instance string, req *otsprotocol.BatchWriteRowRequest) (proto.Message, error) {
+func (s *Server) batchWriteRow(c call, req *otsprotocol.BatchWriteRowRequest) (proto.Message, error) {
 	if err := refuseTransaction(req.TransactionId); err != nil {
 		return nil, err
 	}
@@ -28,28 +27,50 @@ func (s *Server) batchWriteRow(instance string, req *otsprotocol.BatchWriteRowRe
 
 	resp := &otsprotocol.BatchWriteRowResponse{}
 	var rows []batchRow
-	now := s.now()
 	for i, table := range req.GetTables() {
-		d, err := s.table(instance, table.GetTableName())
-		if err != nil {
-			return nil, err
-		}
 		answers := &otsprotocol.TableInBatchWriteRowResponse{TableName: table.TableName}
 		resp.Tables = append(resp.Tables, answers)
+		d, err := s.table(c.instance, table.GetTableName())
 		for _, ch := range tables[i] {
 			answer := &otsprotocol.RowInBatchWriteRowResponse{IsOk: proto.Bool(false)}
 			answers.Rows = append(answers.Rows, answer)
-			if err := ch.resolve(d, now); err != nil {
-				answer.Error = asServiceError(err).proto()
-				continue
-			}
 			rows = append(rows, batchRow{ch, answer})
+			if err == nil {
+				ch.refused = ch.resolve(d, s.now())
+			} else {
+				ch.refused = err
+			}
 		}
 	}
-	if req.GetIsAtomic() {
-		return resp, s.writeAtomic(resp, rows)
+	failing := s.faults.rows(c.fault, len(rows))
+	if c.fault.Kind == FaultRows {
+		for i := range failing {
+			rows[i].change.refused = Fault{Kind: FaultBusy}.refusal()
+		}
 	}
-	return resp, s.writeEach(rows)
+	write := s.writeAll
+	if req.GetIsAtomic() {
+		write = s.writeAtomic
+	}
+	results, err := write(changesOf(rows))
+	if err != nil {
+		return nil, err
+	}
+	for i := range rows {
+		if failing[i] && c.fault.Kind == FaultRowsTimeout {
+			results[i].err = errTimeout()
+		}
+		rows[i].fill(results[i])
+	}
+	return resp, nil
+}
+
+func changesOf(rows []batchRow) []*change {
+	changes := make([]*change, len(rows))
+	for i := range rows {
+		changes[i] = rows[i].change
+	}
+	return changes
 }
 
 // parseBatch checks all of a batch that needs no table. What it refuses fails
@@ -117,22 +138,6 @@ func checkRepeated(changes []*change, atomic bool) error {
 	return nil
 }
 
-// writeEach makes every change it can.
-func (s *Server) writeEach(rows []batchRow) error {
-	changes := make([]*change, len(rows))
-	for i := range rows {
-		changes[i] = rows[i].change
-	}
-	results, err := s.writeAll(changes)
-	if err != nil {
-		return err
-	}
-	for i := range rows {
-		rows[i].fill(results[i])
-	}
-	return nil
-}
-
 func (r batchRow) fill(res result) {
 	if res.err != nil {
 		r.answer.Error = asServiceError(res.err).proto()
@@ -145,41 +150,10 @@ func (r batchRow) fill(res result) {
 
 // writeAtomic makes all the changes or none. They must be to one table and one
 // partition, that is, agree in the first column of the primary key. When one
-// cannot be made, every row answers with the reason.
-func (s *Server) writeAtomic(resp *otsprotocol.BatchWriteRowResponse, rows []batchRow) error {
-	results, err := s.tryAtomic(resp, rows)
-	var refused *serviceError
-	if err != nil && !errors.As(err, &refused) {
-		return err
-	}
-	if refused != nil {
-		for _, table := range resp.Tables {
-			for _, answer := range table.Rows {
-				answer.Error = refused.proto()
-			}
-		}
-		return nil
-	}
-	for i := range rows {
-		rows[i].fill(results[i])
-	}
-	return nil
-}
-
-func (s *Server) tryAtomic(resp *otsprotocol.BatchWriteRowResponse, rows []batchRow) ([]result, error) {
-	for _, table := range resp.Tables {
-		for _, answer := range table.Rows {
-			if e := answer.Error; e != nil {
-				return nil, &serviceError{0, e.GetCode(), e.GetMessage()}
-			}
-		}
-	}
-	changes := make([]*change, len(rows))
-	for i := range rows {
-		changes[i] = rows[i].change
-		if first := changes[0]; first.table != changes[i].table || !bytes.Equal(first.row.key[0].value, changes[i].row.key[0].value) {
-			return nil, &serviceError{0, "OTSDataOutOfRange", "The rows of an atomic batch must have the same table and partition key."}
-		}
+// cannot be made, every row answers with the reason. s.mu is held.
+func (s *Server) writeAtomic(changes []*change) ([]result, error) {
+	if err := checkPartition(changes); err != nil {
+		return failAll(changes, err), nil
 	}
 	defer s.rows.lock(changes)()
 	w := &writer{s: s, batch: s.db.NewIndexedBatch(), now: s.now()}
@@ -187,8 +161,29 @@ func (s *Server) tryAtomic(resp *otsprotocol.BatchWriteRowResponse, rows []batch
 	results := make([]result, len(changes))
 	for i, ch := range changes {
 		if results[i] = w.write(ch); results[i].err != nil {
-			return nil, results[i].err
+			return failAll(changes, results[i].err), nil
 		}
 	}
 	return results, w.batch.Commit(s.durable)
+}
+
+func checkPartition(changes []*change) error {
+	first := changes[0]
+	for _, ch := range changes {
+		if ch.refused != nil {
+			return ch.refused
+		}
+		if ch.table != first.table || !bytes.Equal(ch.row.key[0].value, first.row.key[0].value) {
+			return invalid("The rows of an atomic batch must have the same table and partition key.")
+		}
+	}
+	return nil
+}
+
+func failAll(changes []*change, err error) []result {
+	results := make([]result, len(changes))
+	for i := range results {
+		results[i].err = err
+	}
+	return results
 }

@@ -33,7 +33,8 @@ const (
 	maxStreamHours = 168
 )
 
-// validName tells whether s can name a table or a column.
+// validName tells whether s can name a table, or a column that a table is
+// created with.
 func validName(s string) bool {
 	if len(s) == 0 || len(s) > maxNameLen {
 		return false
@@ -70,15 +71,21 @@ func checkTableName(s string) error {
 	return nil
 }
 
+// checkColumnName holds the rule for attributes, as wide as the service has it:
+// the documentation allows what validName does, but names in other scripts and
+// with punctuation are written and read, and only a leading '#' is refused.
 func checkColumnName(s string) error {
-	if !validName(s) {
-		return invalid("Invalid column name: '%s'.", s)
+	if len(s) == 0 || len(s) > maxNameLen || s[0] == '#' || !utf8.ValidString(s) {
+		return errColumnName(s)
 	}
 	return nil
 }
 
+func errColumnName(s string) error { return invalid("Invalid column name: '%s'.", s) }
+
 // checkKeyCell holds what can be said of a primary key cell without its table.
-func checkKeyCell(c *cell) error {
+// Only the bounds of a range have infinite columns.
+func checkKeyCell(c *cell, bound bool) error {
 	if err := checkColumnName(string(c.name)); err != nil {
 		return err
 	}
@@ -91,8 +98,12 @@ func checkKeyCell(c *cell) error {
 		return invalid("Timestamp cannot be given for primary key name:'%s'.", c.name)
 	}
 	switch c.value[0] {
-	case typeInteger, typeAutoIncrement, typeInfMin, typeInfMax:
+	case typeInteger, typeAutoIncrement:
 		return nil
+	case typeInfMin, typeInfMax:
+		if bound {
+			return nil
+		}
 	case typeString, typeBinary:
 		if n := c.value.size(); n > maxKeyValue {
 			return invalid("The length of primary key column: '%s' exceeds the MaxLength:%d with CurrentLength:%d.", c.name, maxKeyValue, n)
@@ -137,25 +148,25 @@ func checkVersion(v int64) error {
 	return nil
 }
 
-// typeName is how the service calls a type in its messages.
+// typeName is what the service calls a type in its messages.
 func typeName(t byte) string {
 	switch t {
 	case typeInteger:
-		return "INTEGER"
+		return "VT_INTEGER"
 	case typeDouble:
-		return "DOUBLE"
+		return "VT_DOUBLE"
 	case typeBoolean:
-		return "BOOLEAN"
+		return "VT_BOOLEAN"
 	case typeString:
-		return "STRING"
+		return "VT_STRING"
 	case typeBinary:
-		return "BINARY"
+		return "VT_BLOB"
 	case typeInfMin:
-		return "INF_MIN"
+		return "VT_INF_MIN"
 	case typeInfMax:
-		return "INF_MAX"
+		return "VT_INF_MAX"
 	case typeAutoIncrement:
-		return "AUTO_INCREMENT"
+		return "VT_AUTO_INCREMENT"
 	}
-	return "NULL"
+	return "VT_NULL"
 }

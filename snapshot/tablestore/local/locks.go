@@ -34,12 +34,12 @@ func (set *lockSet) each(f func(i uint64)) {
 	}
 }
 
-// lock takes the locks of the rows that changes name and returns what gives
-// them back. A row to be made with a new key is no one else's.
+// lock takes the locks of the rows that will change and returns what gives them
+// back. A row to be made with a new key is no one else's.
 func (l *rowLocks) lock(changes []*change) (unlock func()) {
 	var all, exclusive lockSet
 	for _, ch := range changes {
-		if ch.generate {
+		if ch.generate || ch.refused != nil {
 			continue
 		}
 		i := maphash.Bytes(l.seed, ch.key) % lockCount

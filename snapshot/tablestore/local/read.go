@@ -176,8 +176,8 @@ func (sel *selection) chooseKey(key []cell) []cell {
 	return kept
 }
 
-// parseReadKey parses the primary key a read names.
-func parseReadKey(buf []byte) ([]cell, error) {
+// parseReadKey parses the primary key a read names, or the bound of a range.
+func parseReadKey(buf []byte, bound bool) ([]cell, error) {
 	var r row
 	if err := parseBuffer(buf, &r); err != nil {
 		return nil, err
@@ -189,7 +189,7 @@ func parseReadKey(buf []byte) ([]cell, error) {
 		return nil, invalid("Delete marker cannot be given.")
 	}
 	for i := range r.key {
-		if err := checkKeyCell(&r.key[i]); err != nil {
+		if err := checkKeyCell(&r.key[i], bound); err != nil {
 			return nil, err
 		}
 		if r.key[i].value[0] == typeAutoIncrement {
@@ -199,7 +199,7 @@ func parseReadKey(buf []byte) ([]cell, error) {
 	return r.key, nil
 }
 
-func (s *Server) getRow(instance string, req *otsprotocol.GetRowRequest) (proto.Message, error) {
+func (s *Server) getRow(c call, req *otsprotocol.GetRowRequest) (proto.Message, error) {
 	if err := errors.Join(refuseTransaction(req.TransactionId), refuseToken(req.Token)); err != nil {
 		return nil, err
 	}
@@ -207,13 +207,13 @@ func (s *Server) getRow(instance string, req *otsprotocol.GetRowRequest) (proto.
 	if err != nil {
 		return nil, err
 	}
-	key, err := parseReadKey(req.GetPrimaryKey())
+	key, err := parseReadKey(req.GetPrimaryKey(), false)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	d, err := s.table(instance, req.GetTableName())
+	d, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}
@@ -260,7 +260,7 @@ func (s *Server) readRow(d *definition, cells []cell, sel *selection) (found []b
 	return found, units(kept.size), err
 }
 
-func (s *Server) batchGetRow(instance string, req *otsprotocol.BatchGetRowRequest) (proto.Message, error) {
+func (s *Server) batchGetRow(c call, req *otsprotocol.BatchGetRowRequest) (proto.Message, error) {
 	reads, err := parseBatchGet(req)
 	if err != nil {
 		return nil, err
@@ -269,21 +269,24 @@ func (s *Server) batchGetRow(instance string, req *otsprotocol.BatchGetRowReques
 	defer s.mu.RUnlock()
 	resp := &otsprotocol.BatchGetRowResponse{}
 	for i, table := range req.GetTables() {
-		d, err := s.table(instance, table.GetTableName())
-		if err != nil {
-			return nil, err
-		}
 		answers := &otsprotocol.TableInBatchGetRowResponse{TableName: table.TableName}
 		for _, key := range reads[i].keys {
-			answers.Rows = append(answers.Rows, s.readInBatch(d, key, reads[i].sel))
+			answers.Rows = append(answers.Rows, s.readInBatch(c, table.GetTableName(), key, reads[i].sel))
 		}
 		resp.Tables = append(resp.Tables, answers)
 	}
 	return resp, nil
 }
 
-func (s *Server) readInBatch(d *definition, key []cell, sel *selection) *otsprotocol.RowInBatchGetRowResponse {
-	found, read, err := s.readRow(d, key, sel)
+// readInBatch reads a row and answers for it alone, also when its table does not
+// exist.
+func (s *Server) readInBatch(c call, table string, key []cell, sel *selection) *otsprotocol.RowInBatchGetRowResponse {
+	var found []byte
+	var read int32
+	d, err := s.table(c.instance, table)
+	if err == nil {
+		found, read, err = s.readRow(d, key, sel)
+	}
 	if err != nil {
 		return &otsprotocol.RowInBatchGetRowResponse{IsOk: proto.Bool(false), Error: asServiceError(err).proto()}
 	}
@@ -323,7 +326,7 @@ func parseBatchGet(req *otsprotocol.BatchGetRowRequest) ([]tableRead, error) {
 		}
 		read := tableRead{sel: sel}
 		for _, buf := range table.GetPrimaryKey() {
-			key, err := parseReadKey(buf)
+			key, err := parseReadKey(buf, false)
 			if err != nil {
 				return nil, err
 			}

@@ -34,21 +34,23 @@ type scanned struct {
 // and length at most.
 const headRoom = 32
 
-func (s *Server) getRange(instance string, req *otsprotocol.GetRangeRequest) (reply, error) {
+func (s *Server) getRange(c call, req *otsprotocol.GetRangeRequest) (reply, error) {
 	sc, start, end, err := parseScan(req)
 	if err != nil {
 		return reply{}, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if sc.table, err = s.table(instance, req.GetTableName()); err != nil {
+	if sc.table, err = s.table(c.instance, req.GetTableName()); err != nil {
 		return reply{}, err
 	}
 	if err := sc.setRange(start, end); err != nil {
 		return reply{}, err
 	}
 	sc.keep = sc.table.retention(s.now())
-
+	if c.fault.Kind == FaultEmptyPage {
+		sc.limit = 0
+	}
 	pooled := s.buffers.Get().(*[]byte)
 	found, err := sc.run(s.db, append((*pooled)[:0], make([]byte, headRoom)...))
 	if err != nil {
@@ -76,10 +78,10 @@ func parseScan(req *otsprotocol.GetRangeRequest) (sc *scan, start, end []cell, e
 		return nil, nil, nil, err
 	}
 	sc.sel.onlyNamed = !req.GetReturnEntirePrimaryKeys()
-	if start, err = parseReadKey(req.GetInclusiveStartPrimaryKey()); err != nil {
+	if start, err = parseReadKey(req.GetInclusiveStartPrimaryKey(), true); err != nil {
 		return nil, nil, nil, err
 	}
-	if end, err = parseReadKey(req.GetExclusiveEndPrimaryKey()); err != nil {
+	if end, err = parseReadKey(req.GetExclusiveEndPrimaryKey(), true); err != nil {
 		return nil, nil, nil, err
 	}
 	return sc, start, end, nil

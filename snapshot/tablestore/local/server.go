@@ -7,6 +7,8 @@
 // conditions, capacity units, signatures and checksums. What it cannot do it
 // refuses with an error of the service's kind. A write that was acknowledged is
 // there after a kill at any moment.
+//
+// It can also be told to misbehave, see [Fault].
 package local
 
 import (
@@ -41,6 +43,7 @@ type Options struct {
 	Dir   string            // where tables are kept; "": in memory, until Close
 	Keys  map[string]string // access key secrets by id; nil: the default key
 	Clock func() time.Time  // nil: time.Now
+	Seed  uint64            // of the dice that say which requests meet a fault
 }
 
 // Server is a Tablestore. Instances come to be when they are first named. Its
@@ -51,6 +54,7 @@ type Server struct {
 	db      *pebble.DB
 	durable *pebble.WriteOptions
 	rows    *rowLocks
+	faults  *faults
 	buffers sync.Pool // *[]byte, for the responses of scans
 
 	// mu is held shared by operations on rows and exclusively by those that
@@ -71,6 +75,7 @@ func Open(o Options) (*Server, error) {
 		clock:   o.Clock,
 		durable: pebble.Sync,
 		rows:    newRowLocks(),
+		faults:  newFaults(o.Seed),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	if s.keys == nil {
@@ -168,7 +173,7 @@ type reply struct {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req, err := s.accept(w, r)
 	if err != nil {
-		s.send(w, req, asServiceError(err).status, encodeError(err))
+		s.sendError(w, req, err)
 		return
 	}
 	s.answer(w, req)
@@ -198,29 +203,58 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request) (request, error)
 	return req, checkInstanceName(req.instance)
 }
 
-// answer does what a request asks for.
+// answer does what a request asks for and sends what came of it, unless it meets
+// a fault.
 func (s *Server) answer(w http.ResponseWriter, req request) {
-	rep, err := s.do(req)
+	fault := s.faults.next(req.action)
+	if fault.Kind == FaultCutBefore {
+		cut()
+	}
+	rep, err := reply{}, fault.refusal()
+	if err == nil {
+		rep, err = s.do(req, fault)
+	}
 	if rep.pooled != nil {
 		defer s.buffers.Put(rep.pooled)
 	}
+	if err == nil && fault.Kind == FaultCorrupt {
+		rep.body, err = s.faults.corrupt(req.action, rep.body)
+	}
+	switch fault.Kind {
+	case FaultTimeout:
+		err = errTimeout()
+	case FaultCutAfter:
+		cut()
+	}
 	if err != nil {
-		s.send(w, req, asServiceError(err).status, encodeError(err))
+		s.sendError(w, req, err)
 		return
 	}
-	s.send(w, req, http.StatusOK, rep.body)
+	s.setHeaders(w.Header(), req, rep.body)
+	switch fault.Kind {
+	case FaultFlip:
+		rep.body = s.faults.flipBit(rep.body)
+	case FaultTruncate:
+		// The error of a client that has gone is of no use here or below.
+		_, _ = w.Write(rep.body[:len(rep.body)/2])
+		_ = http.NewResponseController(w).Flush()
+		cut()
+	}
+	_, _ = w.Write(rep.body)
 }
 
-func encodeError(err error) []byte {
+func (s *Server) sendError(w http.ResponseWriter, req request, err error) {
+	e := asServiceError(err)
 	// Marshalling fails for missing fields only, and none is.
-	text, _ := proto.Marshal(asServiceError(err).proto())
-	return text
+	body, _ := proto.Marshal(e.proto())
+	s.setHeaders(w.Header(), req, body)
+	w.WriteHeader(e.status)
+	_, _ = w.Write(body) // a client that has gone is not an error of the server
 }
 
-// send writes an answer with the headers clients check.
-func (s *Server) send(w http.ResponseWriter, req request, status int, body []byte) {
+// setHeaders sets what clients check of an answer.
+func (s *Server) setHeaders(h http.Header, req request, body []byte) {
 	sum := md5.Sum(body)
-	h := w.Header()
 	h.Set(headerRequestID, requestID())
 	h.Set(headerMD5, base64.StdEncoding.EncodeToString(sum[:]))
 	h.Set(headerContentType, "protocol buffer")
@@ -230,9 +264,6 @@ func (s *Server) send(w http.ResponseWriter, req request, status int, body []byt
 	}
 	h["Content-Type"] = nil
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	// A client that has gone is not an error of the server.
-	_, _ = w.Write(body)
 }
 
 func requestID() string {
@@ -241,45 +272,59 @@ func requestID() string {
 	return hex.EncodeToString(b[:])
 }
 
+// call is what an operation knows of its request besides the message.
+type call struct {
+	instance string
+	fault    Fault // the request meets; the zero Fault for none
+}
+
+// supportedActions are the operations do carries out.
+var supportedActions = []string{
+	"ListTable", "CreateTable", "DescribeTable", "UpdateTable", "DeleteTable", "AddDefinedColumn", "DeleteDefinedColumn",
+	"PutRow", "UpdateRow", "DeleteRow", "BatchWriteRow", "GetRow", "BatchGetRow", "GetRange",
+	"ComputeSplitPointsBySize", "ListStream",
+}
+
 // do carries out a request.
-func (s *Server) do(req request) (reply, error) {
+func (s *Server) do(req request, fault Fault) (reply, error) {
+	c := call{instance: req.instance, fault: fault}
 	switch req.action {
 	case "ListTable":
-		return handle(req, &otsprotocol.ListTableRequest{}, s.listTable)
+		return handle(c, req.body, &otsprotocol.ListTableRequest{}, s.listTable)
 	case "CreateTable":
-		return handle(req, &otsprotocol.CreateTableRequest{}, s.createTable)
+		return handle(c, req.body, &otsprotocol.CreateTableRequest{}, s.createTable)
 	case "DescribeTable":
-		return handle(req, &otsprotocol.DescribeTableRequest{}, s.describeTable)
+		return handle(c, req.body, &otsprotocol.DescribeTableRequest{}, s.describeTable)
 	case "UpdateTable":
-		return handle(req, &otsprotocol.UpdateTableRequest{}, s.updateTable)
+		return handle(c, req.body, &otsprotocol.UpdateTableRequest{}, s.updateTable)
 	case "DeleteTable":
-		return handle(req, &otsprotocol.DeleteTableRequest{}, s.deleteTable)
+		return handle(c, req.body, &otsprotocol.DeleteTableRequest{}, s.deleteTable)
 	case "AddDefinedColumn":
-		return handle(req, &otsprotocol.AddDefinedColumnRequest{}, s.addDefinedColumn)
+		return handle(c, req.body, &otsprotocol.AddDefinedColumnRequest{}, s.addDefinedColumn)
 	case "DeleteDefinedColumn":
-		return handle(req, &otsprotocol.DeleteDefinedColumnRequest{}, s.deleteDefinedColumn)
+		return handle(c, req.body, &otsprotocol.DeleteDefinedColumnRequest{}, s.deleteDefinedColumn)
 	case "PutRow":
-		return handle(req, &otsprotocol.PutRowRequest{}, s.putRow)
+		return handle(c, req.body, &otsprotocol.PutRowRequest{}, s.putRow)
 	case "UpdateRow":
-		return handle(req, &otsprotocol.UpdateRowRequest{}, s.updateRow)
+		return handle(c, req.body, &otsprotocol.UpdateRowRequest{}, s.updateRow)
 	case "DeleteRow":
-		return handle(req, &otsprotocol.DeleteRowRequest{}, s.deleteRow)
+		return handle(c, req.body, &otsprotocol.DeleteRowRequest{}, s.deleteRow)
 	case "BatchWriteRow":
-		return handle(req, &otsprotocol.BatchWriteRowRequest{}, s.batchWriteRow)
+		return handle(c, req.body, &otsprotocol.BatchWriteRowRequest{}, s.batchWriteRow)
 	case "GetRow":
-		return handle(req, &otsprotocol.GetRowRequest{}, s.getRow)
+		return handle(c, req.body, &otsprotocol.GetRowRequest{}, s.getRow)
 	case "BatchGetRow":
-		return handle(req, &otsprotocol.BatchGetRowRequest{}, s.batchGetRow)
+		return handle(c, req.body, &otsprotocol.BatchGetRowRequest{}, s.batchGetRow)
 	case "GetRange":
 		get := &otsprotocol.GetRangeRequest{}
 		if err := decode(req.body, get); err != nil {
 			return reply{}, err
 		}
-		return s.getRange(req.instance, get)
+		return s.getRange(c, get)
 	case "ComputeSplitPointsBySize":
-		return handle(req, &otsprotocol.ComputeSplitPointsBySizeRequest{}, s.computeSplitPointsBySize)
+		return handle(c, req.body, &otsprotocol.ComputeSplitPointsBySizeRequest{}, s.computeSplitPointsBySize)
 	case "ListStream":
-		return handle(req, &otsprotocol.ListStreamRequest{}, s.listStream)
+		return handle(c, req.body, &otsprotocol.ListStreamRequest{}, s.listStream)
 	}
 	return reply{}, unknownAction(req.action)
 }
@@ -291,19 +336,17 @@ func decode(body []byte, message proto.Message) error {
 	return nil
 }
 
-func handle[M proto.Message](req request, message M, f func(instance string, m M) (proto.Message, error)) (reply, error) {
-	if err := decode(req.body, message); err != nil {
+// handle decodes a request, has it carried out and encodes the answer.
+func handle[M proto.Message](c call, body []byte, message M, f func(call, M) (proto.Message, error)) (reply, error) {
+	if err := decode(body, message); err != nil {
 		return reply{}, err
 	}
-	answer, err := f(req.instance, message)
+	answer, err := f(c, message)
 	if err != nil {
 		return reply{}, err
 	}
-	body, err := proto.Marshal(answer)
-	if err != nil {
-		return reply{}, err
-	}
-	return reply{body: body}, nil
+	encoded, err := proto.Marshal(answer)
+	return reply{body: encoded}, err
 }
 
 // unknownAction tells what the service can do and this server cannot from what

@@ -13,7 +13,7 @@ import (
 // unit.
 const defaultSplitUnit = 100 << 20
 
-func (s *Server) computeSplitPointsBySize(instance string, req *otsprotocol.ComputeSplitPointsBySizeRequest) (proto.Message, error) {
+func (s *Server) computeSplitPointsBySize(c call, req *otsprotocol.ComputeSplitPointsBySizeRequest) (proto.Message, error) {
 	unit := int64(defaultSplitUnit)
 	if req.SplitSizeUnitInByte != nil {
 		unit = req.GetSplitSizeUnitInByte()
@@ -26,7 +26,7 @@ func (s *Server) computeSplitPointsBySize(instance string, req *otsprotocol.Comp
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	d, err := s.table(instance, req.GetTableName())
+	d, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}

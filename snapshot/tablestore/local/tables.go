@@ -117,23 +117,23 @@ func (s *Server) store(b *pebble.Batch, d *definition) error {
 	return nil
 }
 
-func (s *Server) listTable(instance string, _ *otsprotocol.ListTableRequest) (proto.Message, error) {
+func (s *Server) listTable(c call, _ *otsprotocol.ListTableRequest) (proto.Message, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return &otsprotocol.ListTableResponse{TableNames: slices.Sorted(maps.Keys(s.tables[instance]))}, nil
+	return &otsprotocol.ListTableResponse{TableNames: slices.Sorted(maps.Keys(s.tables[c.instance]))}, nil
 }
 
-func (s *Server) createTable(instance string, req *otsprotocol.CreateTableRequest) (proto.Message, error) {
-	d, err := s.newDefinition(instance, req)
+func (s *Server) createTable(c call, req *otsprotocol.CreateTableRequest) (proto.Message, error) {
+	d, err := s.newDefinition(c.instance, req)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.tables[instance][d.Name] != nil {
+	if s.tables[c.instance][d.Name] != nil {
 		return nil, errTableExists()
 	}
-	if len(s.tables[instance]) >= maxTables {
+	if len(s.tables[c.instance]) >= maxTables {
 		return nil, errTableQuota()
 	}
 	b := s.db.NewBatch()
@@ -224,8 +224,8 @@ func keySchema(table string, schema []*otsprotocol.PrimaryKeySchema) ([]keyColum
 
 func newKeyColumn(c *otsprotocol.PrimaryKeySchema) (keyColumn, error) {
 	column := keyColumn{Name: c.GetName(), AutoIncrement: c.Option != nil}
-	if err := checkColumnName(column.Name); err != nil {
-		return column, err
+	if !validName(column.Name) {
+		return column, errColumnName(column.Name)
 	}
 	switch c.GetType() {
 	case otsprotocol.PrimaryKeyType_INTEGER:
@@ -247,8 +247,8 @@ func newKeyColumn(c *otsprotocol.PrimaryKeySchema) (keyColumn, error) {
 func (d *definition) addColumns(columns []*otsprotocol.DefinedColumnSchema) error {
 	for _, c := range columns {
 		column := typedColumn{Name: c.GetName(), Type: c.GetType()}
-		if err := checkColumnName(column.Name); err != nil {
-			return err
+		if !validName(column.Name) {
+			return errColumnName(column.Name)
 		}
 		if _, known := otsprotocol.DefinedColumnType_name[int32(column.Type)]; !known {
 			return invalid("Invalid column type: %d.", column.Type)
@@ -375,10 +375,10 @@ func (t throughput) proto() *otsprotocol.ReservedThroughputDetails {
 	return details
 }
 
-func (s *Server) describeTable(instance string, req *otsprotocol.DescribeTableRequest) (proto.Message, error) {
+func (s *Server) describeTable(c call, req *otsprotocol.DescribeTableRequest) (proto.Message, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	d, err := s.table(instance, req.GetTableName())
+	d, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}
@@ -412,10 +412,10 @@ func (d *definition) keyProto() []*otsprotocol.PrimaryKeySchema {
 	return schema
 }
 
-func (s *Server) updateTable(instance string, req *otsprotocol.UpdateTableRequest) (proto.Message, error) {
+func (s *Server) updateTable(c call, req *otsprotocol.UpdateTableRequest) (proto.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, err := s.table(instance, req.GetTableName())
+	old, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}
@@ -498,30 +498,30 @@ func (d *definition) changedStream(spec *otsprotocol.StreamSpecification, now ti
 	return d.newStream(spec, now)
 }
 
-func (s *Server) deleteTable(instance string, req *otsprotocol.DeleteTableRequest) (proto.Message, error) {
+func (s *Server) deleteTable(c call, req *otsprotocol.DeleteTableRequest) (proto.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d, err := s.table(instance, req.GetTableName())
+	d, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
 	rows := rowsPrefix(d.ID)
-	if err := errors.Join(b.Delete(tableKey(instance, d.Name), nil), b.DeleteRange(rows, successor(rows), nil)); err != nil {
+	if err := errors.Join(b.Delete(tableKey(c.instance, d.Name), nil), b.DeleteRange(rows, successor(rows), nil)); err != nil {
 		return nil, err
 	}
 	if err := b.Commit(s.durable); err != nil {
 		return nil, err
 	}
-	delete(s.tables[instance], d.Name)
+	delete(s.tables[c.instance], d.Name)
 	return &otsprotocol.DeleteTableResponse{}, nil
 }
 
-func (s *Server) addDefinedColumn(instance string, req *otsprotocol.AddDefinedColumnRequest) (proto.Message, error) {
+func (s *Server) addDefinedColumn(c call, req *otsprotocol.AddDefinedColumnRequest) (proto.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, err := s.table(instance, req.GetTableName())
+	old, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}
@@ -533,10 +533,10 @@ func (s *Server) addDefinedColumn(instance string, req *otsprotocol.AddDefinedCo
 	return &otsprotocol.AddDefinedColumnResponse{}, s.replace(&d)
 }
 
-func (s *Server) deleteDefinedColumn(instance string, req *otsprotocol.DeleteDefinedColumnRequest) (proto.Message, error) {
+func (s *Server) deleteDefinedColumn(c call, req *otsprotocol.DeleteDefinedColumnRequest) (proto.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, err := s.table(instance, req.GetTableName())
+	old, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ type change struct {
 	returns   otsprotocol.ReturnType
 	columns   []string // RT_AFTER_MODIFY: the columns to return
 
+	refused  error  // why the change cannot be made at all; nil: it may be
 	generate bool   // the server fills in the AUTO_INCREMENT column
 	key      []byte // of the row in the database, once known
 }
@@ -67,7 +68,7 @@ func newChange(kind otsprotocol.OperationType, buf []byte, c *otsprotocol.Condit
 // check holds the rules for the cells of a change.
 func (ch *change) check() error {
 	for i := range ch.row.key {
-		if err := checkKeyCell(&ch.row.key[i]); err != nil {
+		if err := checkKeyCell(&ch.row.key[i], false); err != nil {
 			return err
 		}
 	}
@@ -215,15 +216,9 @@ func (ch *change) checkGenerated() error {
 	return nil
 }
 
-// checkWrite holds what a table demands of an attribute: the type it was
-// declared with, and a version near the server's clock.
+// checkWrite refuses a version too far from the server's clock, or one that has
+// outlived the table's time to live already.
 func (d *definition) checkWrite(c *cell, now int64) error {
-	if c.value != nil {
-		i := slices.IndexFunc(d.Columns, func(t typedColumn) bool { return t.Name == string(c.name) })
-		if i >= 0 && definedType(d.Columns[i].Type) != c.value[0] {
-			return invalid("Column '%s' is defined as %s, not %s.", c.name, typeName(definedType(d.Columns[i].Type)), typeName(c.value[0]))
-		}
-	}
 	if c.op != opNone || !c.hasVersion {
 		return nil
 	}
@@ -236,20 +231,6 @@ func (d *definition) checkWrite(c *cell, now int64) error {
 		return invalid("Invalid timestamp. Cell:'%s', timestamp: %d.", c.name, c.version)
 	}
 	return nil
-}
-
-func definedType(t otsprotocol.DefinedColumnType) byte {
-	switch t {
-	case otsprotocol.DefinedColumnType_DCT_INTEGER:
-		return typeInteger
-	case otsprotocol.DefinedColumnType_DCT_DOUBLE:
-		return typeDouble
-	case otsprotocol.DefinedColumnType_DCT_BOOLEAN:
-		return typeBoolean
-	case otsprotocol.DefinedColumnType_DCT_STRING:
-		return typeString
-	}
-	return typeBinary
 }
 
 // blind tells whether a change can be made without looking at the row.
@@ -269,6 +250,9 @@ type writer struct {
 // write makes one change in the batch. A change that cannot be made leaves the
 // batch alone.
 func (w *writer) write(ch *change) result {
+	if ch.refused != nil {
+		return result{err: ch.refused}
+	}
 	if ch.generate {
 		if err := w.generateKey(ch); err != nil {
 			return result{err: err}
@@ -439,28 +423,28 @@ func (ch *change) returned(cells []cell) []byte {
 	return nil
 }
 
-func (s *Server) putRow(instance string, req *otsprotocol.PutRowRequest) (proto.Message, error) {
-	res, err := s.writeRow(instance, req.GetTableName(), req.TransactionId, func() (*change, error) {
+func (s *Server) putRow(c call, req *otsprotocol.PutRowRequest) (proto.Message, error) {
+	res, err := s.writeRow(c, req.GetTableName(), req.TransactionId, func() (*change, error) {
 		return newChange(otsprotocol.OperationType_PUT, req.GetRow(), req.GetCondition(), req.GetReturnContent())
 	})
 	return &otsprotocol.PutRowResponse{Consumed: res.consumed(), Row: res.row}, err
 }
 
-func (s *Server) updateRow(instance string, req *otsprotocol.UpdateRowRequest) (proto.Message, error) {
-	res, err := s.writeRow(instance, req.GetTableName(), req.TransactionId, func() (*change, error) {
+func (s *Server) updateRow(c call, req *otsprotocol.UpdateRowRequest) (proto.Message, error) {
+	res, err := s.writeRow(c, req.GetTableName(), req.TransactionId, func() (*change, error) {
 		return newChange(otsprotocol.OperationType_UPDATE, req.GetRowChange(), req.GetCondition(), req.GetReturnContent())
 	})
 	return &otsprotocol.UpdateRowResponse{Consumed: res.consumed(), Row: res.row}, err
 }
 
-func (s *Server) deleteRow(instance string, req *otsprotocol.DeleteRowRequest) (proto.Message, error) {
-	res, err := s.writeRow(instance, req.GetTableName(), req.TransactionId, func() (*change, error) {
+func (s *Server) deleteRow(c call, req *otsprotocol.DeleteRowRequest) (proto.Message, error) {
+	res, err := s.writeRow(c, req.GetTableName(), req.TransactionId, func() (*change, error) {
 		return newChange(otsprotocol.OperationType_DELETE, req.GetPrimaryKey(), req.GetCondition(), req.GetReturnContent())
 	})
 	return &otsprotocol.DeleteRowResponse{Consumed: res.consumed(), Row: res.row}, err
 }
 
-func (s *Server) writeRow(instance, table string, transaction *string, parse func() (*change, error)) (result, error) {
+func (s *Server) writeRow(c call, table string, transaction *string, parse func() (*change, error)) (result, error) {
 	if err := refuseTransaction(transaction); err != nil {
 		return result{}, err
 	}
@@ -470,7 +454,7 @@ func (s *Server) writeRow(instance, table string, transaction *string, parse fun
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	d, err := s.table(instance, table)
+	d, err := s.table(c.instance, table)
 	if err != nil {
 		return result{}, err
 	}
