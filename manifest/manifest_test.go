@@ -33,6 +33,9 @@ func newFixture(t testing.TB, files ...File) *fixture {
 	t.Helper()
 	f := &fixture{exporter: testKey(t, "exporter"), notary: testKey(t, "notary"), stranger: testKey(t, "stranger")}
 	p := testPolicy(f.exporter, f.notary)
+	if len(files) == 0 {
+		files = []File{{Name: "README.md", Data: []byte("How to read this archive.\n")}}
+	}
 	p.Files = FileRefs(files)
 	f.policy, f.sealedPolicy = openTestPolicy(t, p, f.exporter, f.notary)
 	f.snapshotFixture = f.snapshot(t, testPlan(f.policy.ID()), nil)

@@ -93,25 +93,31 @@ func (p *Page) parseLine(i int, line []byte) error {
 		return overLimit("%d bytes; at most %d", len(line), MaxLine)
 	}
 	if i == 0 {
-		return p.parseHead(line)
+		if err := checkFormat(line); err != nil {
+			return err
+		}
+		return decodeLine(line, p)
 	}
 	var c Chunk
-	if err := decode(line, &c); err != nil {
-		return invalid("%w", err)
-	}
-	if !bytes.Equal(c.line(), line) {
-		return invalid("not in the one spelling of a chunk")
+	if err := decodeLine(line, &c); err != nil {
+		return err
 	}
 	p.Chunks = append(p.Chunks, c)
 	return nil
 }
 
-func (p *Page) parseHead(line []byte) error {
-	if err := checkFormat(line); err != nil {
-		return err
-	}
-	if err := decode(line, p); err != nil {
+// decodeLine is decode for a line of a page, which has one spelling: the one
+// encode gives it.
+func decodeLine[T any](line []byte, v *T) error {
+	if err := decode(line, v); err != nil {
 		return invalid("%w", err)
+	}
+	canonical, err := encode(*v)
+	if err != nil {
+		return invalid("%w", err)
+	}
+	if !bytes.Equal(canonical, line) {
+		return invalid("not in the one spelling of such a line")
 	}
 	return nil
 }

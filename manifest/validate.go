@@ -267,15 +267,15 @@ func (t Totals) validate() error {
 			return invalid("totals: %d is not a count", n)
 		}
 	}
+	if t.Chunks > MaxChunks {
+		return overLimit("%d chunks; at most %d", t.Chunks, MaxChunks)
+	}
 	if t.Chunks == 0 && t != (Totals{}) {
 		return invalid("totals: something in no chunks")
 	}
 	if t.Chunks > t.Rows || t.Chunks > t.StoredBytes || t.Rows > t.RawBytes {
 		return invalid("totals: %d chunks, %d rows, %d raw and %d stored bytes do not go together",
 			t.Chunks, t.Rows, t.RawBytes, t.StoredBytes)
-	}
-	if t.Chunks > MaxChunks {
-		return overLimit("%d chunks; at most %d", t.Chunks, MaxChunks)
 	}
 	return nil
 }
