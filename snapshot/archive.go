@@ -1,0 +1,244 @@
+package snapshot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/manifest"
+	"golang.org/x/sync/errgroup"
+)
+
+// fetchers is how many small objects are read at once.
+const fetchers = 16
+
+// Archive is a store whose policy was checked against what the reader trusts.
+type Archive struct {
+	Store  archive.Store
+	Policy *manifest.Policy
+	Trust  manifest.Trust
+}
+
+// Entry is a manifest with the digest of its object.
+type Entry struct {
+	Manifest *manifest.Manifest
+	Digest   manifest.Hash
+	Size     int64 // of the object, bytes
+}
+
+// Init makes an archive in the store: the texts for readers without otsnap, and
+// the policy, signed by signers, which comes last and makes it an archive. It
+// sets the policy's Files. An archive that exists is fs.ErrExist; what an
+// interrupted Init left behind is not in the way.
+func Init(ctx context.Context, store archive.Store, policy *manifest.Policy, signers ...manifest.Signer) (manifest.Trust, error) {
+	files := manifest.Files()
+	policy.Files = nil
+	for _, f := range files {
+		policy.Files = append(policy.Files, manifest.FileRef{Name: f.Name, SHA256: manifest.Sum(f.Data)})
+	}
+	sealed, err := manifest.SealPolicy(ctx, policy, signers...)
+	if err != nil {
+		return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)
+	}
+	id, err := manifest.PolicyID(sealed)
+	if err != nil {
+		return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)
+	}
+	if err := unused(ctx, store); err != nil {
+		return manifest.Trust{}, err
+	}
+	for _, f := range files {
+		if err := put(ctx, store, f.Name, f.Data); err != nil {
+			return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)
+		}
+	}
+	if err := store.Put(ctx, manifest.PolicyName(1), bytes.NewReader(sealed), archive.PutOptions{}); err != nil {
+		return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)
+	}
+	return manifest.Trust{Archive: id}, nil
+}
+
+// unused refuses a store that holds an archive already.
+func unused(ctx context.Context, store archive.Store) error {
+	body, err := store.Get(ctx, manifest.PolicyName(1))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("snapshot: new archive: %w", err)
+	}
+	body.Close()
+	return fmt.Errorf("snapshot: there is an archive already: %s: %w", manifest.PolicyName(1), fs.ErrExist)
+}
+
+// put stores data under name. An object that is there already is as good if its
+// bytes are these, as after a Put whose answer was lost; else it is fs.ErrExist.
+func put(ctx context.Context, store archive.Store, name string, data []byte) error {
+	err := store.Put(ctx, name, bytes.NewReader(data), archive.PutOptions{})
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	same := manifest.Object{Name: name, Size: int64(len(data)), SHA256: manifest.Sum(data)}
+	_, fetchErr := archive.Fetch(ctx, store, same)
+	if errors.Is(fetchErr, archive.ErrCorrupt) {
+		return err
+	}
+	return fetchErr
+}
+
+// Open checks the policy of the archive in the store against trust. A policy
+// that trust does not name is manifest.ErrUntrusted; a store without a policy is
+// no archive, fs.ErrNotExist.
+func Open(ctx context.Context, store archive.Store, trust manifest.Trust) (*Archive, error) {
+	sealed, err := archive.ReadAll(ctx, store, manifest.PolicyName(1), manifest.MaxPolicy)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("snapshot: this is no archive: it has no %s: %w", manifest.PolicyName(1), err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: open archive: %w", err)
+	}
+	policy, err := manifest.OpenPolicy(sealed, trust.Archive)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %s: %w", manifest.PolicyName(1), err)
+	}
+	return &Archive{Store: store, Policy: policy, Trust: trust}, nil
+}
+
+// Chain reads every manifest, checks the signatures of each and the chain from
+// the first to the newest, and that the archive still holds what trust has seen.
+// A hole is ErrMissing, a chain that was cut short or rewritten is
+// manifest.ErrRollback.
+func (a *Archive) Chain(ctx context.Context) ([]Entry, error) {
+	newest, err := a.newest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sealed := make([][]byte, newest)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(fetchers)
+	for i := range sealed {
+		group.Go(func() error {
+			name := manifest.ManifestName(int64(i) + 1)
+			var err error
+			sealed[i], err = archive.ReadAll(ctx, a.Store, name, manifest.MaxManifest)
+			return missing(name, err)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("snapshot: chain of manifests: %w", err)
+	}
+	entries, err := a.link(sealed)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	return entries, nil
+}
+
+// link opens the manifests and checks each against the one before it.
+func (a *Archive) link(sealed [][]byte) ([]Entry, error) {
+	chain, err := manifest.NewChain(a.Trust, a.Policy, 1)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, len(sealed))
+	for i, data := range sealed {
+		m, err := chain.Add(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", manifest.ManifestName(int64(i)+1), err)
+		}
+		entries[i] = Entry{Manifest: m, Digest: manifest.Sum(data), Size: int64(len(data))}
+	}
+	if _, err := chain.Finish(); err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// newest returns the highest number a manifest has, 0 where there is none.
+func (a *Archive) newest(ctx context.Context) (int64, error) {
+	var newest int64
+	for object, err := range a.Store.List(ctx, "manifests/") {
+		if err != nil {
+			return 0, fmt.Errorf("snapshot: list manifests: %w", err)
+		}
+		if seq, ok := manifest.ParseManifestName(object.Name); ok {
+			newest = max(newest, seq)
+		}
+	}
+	return newest, nil
+}
+
+// Find returns one snapshot: the newest for "" and "latest", else the one with
+// that number in the chain, or that id, or the only one whose id begins so. The
+// chain is checked first. No such snapshot is fs.ErrNotExist.
+func (a *Archive) Find(ctx context.Context, which string) (Entry, error) {
+	chain, err := a.Chain(ctx)
+	if err != nil {
+		return Entry{}, err
+	}
+	return find(chain, which)
+}
+
+func find(chain []Entry, which string) (Entry, error) {
+	if len(chain) == 0 {
+		return Entry{}, fmt.Errorf("snapshot: the archive has no snapshot yet: %w", fs.ErrNotExist)
+	}
+	if which == "" || which == "latest" {
+		return chain[len(chain)-1], nil
+	}
+	if seq, err := strconv.ParseInt(which, 10, 32); err == nil && seq >= 1 && seq <= int64(len(chain)) {
+		return chain[seq-1], nil
+	}
+	var found []Entry
+	for _, e := range chain {
+		if strings.HasPrefix(e.Manifest.Snapshot, which) {
+			found = append(found, e)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return Entry{}, fmt.Errorf("snapshot: no snapshot %q among %d: %w", which, len(chain), fs.ErrNotExist)
+	case 1:
+		return found[0], nil
+	default:
+		return Entry{}, fmt.Errorf("snapshot: %q is the start of %d snapshot ids; give more of it", which, len(found))
+	}
+}
+
+// Anchor is what to trust after having seen the entry: an archive that ends
+// before it, or has another one in its place, is refused from then on.
+func (a *Archive) Anchor(entry Entry) manifest.Trust {
+	if entry.Manifest == nil || entry.Manifest.Seq <= a.Trust.Seq {
+		return a.Trust
+	}
+	return manifest.Trust{Archive: a.Trust.Archive, Seq: entry.Manifest.Seq, Head: entry.Digest}
+}
+
+// Unfinished returns the ids of exports that wrote a plan and no manifest,
+// oldest first.
+func (a *Archive) Unfinished(ctx context.Context) ([]string, error) {
+	chain, err := a.Chain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	done := map[string]bool{}
+	for _, e := range chain {
+		done[e.Manifest.Snapshot] = true
+	}
+	var ids []string
+	for object, err := range a.Store.List(ctx, "snapshots/") {
+		if err != nil {
+			return nil, fmt.Errorf("snapshot: list snapshots: %w", err)
+		}
+		id, _, _ := strings.Cut(strings.TrimPrefix(object.Name, "snapshots/"), "/")
+		if manifest.CheckSnapshotID(id) == nil && object.Name == manifest.PlanName(id) && !done[id] {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}

@@ -1,0 +1,34 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/otsnap/otsnap/manifest"
+)
+
+var (
+	// ErrMissing is wrapped when an object that a signed document names, or a
+	// link of the chain, is not in the store.
+	ErrMissing = errors.New("object is missing")
+
+	// ErrDiffers is wrapped when a live table is not what was signed.
+	ErrDiffers = errors.New("differs from what was signed")
+)
+
+// missing turns the absence of a named object into ErrMissing, and leaves any
+// other error as it is.
+func missing(object string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", object, ErrMissing)
+	}
+	return err
+}
+
+// describes wraps err with the table it is about.
+func inTable(t manifest.Table, err error) error {
+	return fmt.Errorf("snapshot: table %s: %w", t.Name, err)
+}
+
+func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }

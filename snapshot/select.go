@@ -1,0 +1,87 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Select returns the names that the globs choose, sorted. A glob is in the
+// syntax of [path.Match]; one that starts with '!' takes names away again, and
+// no glob at all means every name. A glob that fits no name is an error, since
+// it is more likely a slip than a wish.
+func Select(names, globs []string) ([]string, error) {
+	include, exclude := partition(globs)
+	if len(include) == 0 {
+		include = []string{"*"}
+	}
+	chosen := map[string]bool{}
+	for _, glob := range include {
+		matched, err := match(names, glob)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range matched {
+			chosen[name] = true
+		}
+	}
+	for _, glob := range exclude {
+		matched, err := match(names, glob)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range matched {
+			delete(chosen, name)
+		}
+	}
+	if len(chosen) == 0 {
+		return nil, errors.New("snapshot: no table is left to work on")
+	}
+	var selected []string
+	for name := range chosen {
+		selected = append(selected, name)
+	}
+	slices.Sort(selected)
+	return selected, nil
+}
+
+func partition(globs []string) (include, exclude []string) {
+	for _, glob := range globs {
+		if out, ok := strings.CutPrefix(glob, "!"); ok {
+			exclude = append(exclude, out)
+			continue
+		}
+		include = append(include, glob)
+	}
+	return include, exclude
+}
+
+func match(names []string, glob string) ([]string, error) {
+	var matched []string
+	for _, name := range names {
+		ok, err := path.Match(glob, name)
+		if err != nil {
+			return nil, fmt.Errorf("snapshot: table pattern %q: %w", glob, err)
+		}
+		if ok {
+			matched = append(matched, name)
+		}
+	}
+	if matched == nil {
+		return nil, fmt.Errorf("snapshot: no table is named %q; there are %s", glob, enumerate(names, 10))
+	}
+	return matched, nil
+}
+
+// enumerate lists at most limit names for a message.
+func enumerate(names []string, limit int) string {
+	if len(names) == 0 {
+		return "no tables"
+	}
+	if len(names) > limit {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:limit], ", "), len(names)-limit)
+	}
+	return strings.Join(names, ", ")
+}

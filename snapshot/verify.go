@@ -1,0 +1,398 @@
+package snapshot
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/archive/row"
+	"github.com/otsnap/otsnap/manifest"
+	"golang.org/x/sync/errgroup"
+)
+
+// Level is how deep a verification goes. Every level checks all signatures, the
+// chain, the policy's texts, plans and pages.
+type Level int
+
+// The levels of a verification.
+const (
+	Objects Level = iota // chunks exist and have their size
+	Hashes               // every byte of every chunk is hashed
+	Rows                 // every row is rebuilt and hashed
+)
+
+var levelNames = []string{"objects", "hashes", "rows"}
+
+func (l Level) String() string { return levelNames[l] }
+
+// ParseLevel returns the level of that name.
+func ParseLevel(name string) (Level, error) {
+	if i := slices.Index(levelNames, name); i >= 0 {
+		return Level(i), nil
+	}
+	return 0, fmt.Errorf("snapshot: no level %q; there are %s", name, strings.Join(levelNames, ", "))
+}
+
+// maxProblems is how many problems a verification names before it stops.
+const maxProblems = 100
+
+// Verify checks an archive against its signatures.
+type Verify struct {
+	Archive  *Archive
+	Snapshot string   // one snapshot, as Find takes it; "": all of them
+	Tables   []string // globs as Select takes them; none: all tables
+	Level    Level
+	Workers  int // chunks in work at once; 0: DefaultWorkers
+	Now      func() time.Time
+	Progress func(Event)
+}
+
+// verifier is a Verify under way.
+type verifier struct {
+	Verify
+	progress *progress
+
+	mu       sync.Mutex
+	report   *Report
+	problems []error
+}
+
+// Run verifies. It goes on past problems to name as many as there are, and
+// returns them joined: errors.Is finds manifest.ErrUntrusted,
+// manifest.ErrRollback, ErrMissing and archive.ErrCorrupt among them. A store
+// that cannot be read is archive.ErrUnavailable and no verdict.
+func (v Verify) Run(ctx context.Context) (*Report, error) {
+	if v.Now == nil {
+		v.Now = time.Now
+	}
+	v.Workers = orDefault(v.Workers, DefaultWorkers)
+	run := &verifier{Verify: v, progress: newProgress(v.Progress)}
+	run.report = &Report{Kind: "verify", Archive: v.Archive.Policy.ID(), Level: v.Level.String(), Started: stamp(v.Now)}
+	chain, err := v.Archive.Chain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if v.Snapshot != "" {
+		one, err := find(chain, v.Snapshot)
+		if err != nil {
+			return nil, err
+		}
+		chain = []Entry{one}
+	}
+	if err := run.entries(ctx, chain); err != nil {
+		return nil, err
+	}
+	run.finish()
+	return run.report, errors.Join(run.problems...)
+}
+
+func stamp(now func() time.Time) manifest.Time {
+	return manifest.Time{Time: now().UTC().Truncate(time.Second)}
+}
+
+// newReport is a report on one snapshot.
+func newReport(kind string, a *Archive, e Entry, now func() time.Time) *Report {
+	return &Report{
+		Kind: kind, Archive: a.Policy.ID(), Started: stamp(now),
+		Seq: e.Manifest.Seq, Snapshot: e.Manifest.Snapshot, Digest: e.Digest, Snapshots: 1,
+		Notes: []string{}, Problems: []string{},
+	}
+}
+
+func (v *verifier) entries(ctx context.Context, entries []Entry) error {
+	for _, f := range v.Archive.Policy.Files {
+		_, err := archive.Fetch(ctx, v.Archive.Store, manifest.Object{Name: f.Name, Size: -1, SHA256: f.SHA256})
+		if err := v.found(missing(f.Name, err)); err != nil {
+			return err
+		}
+	}
+	jobs, err := v.jobs(ctx, entries)
+	if err != nil {
+		return err
+	}
+	v.progress.begin("verify", int64(len(jobs)))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(v.Workers)
+	for _, job := range jobs {
+		group.Go(func() error { return v.found(v.chunk(ctx, job)) })
+	}
+	return group.Wait()
+}
+
+// found notes a problem and lets the run go on. What says nothing about the
+// archive, and one problem too many, end the run.
+func (v *verifier) found(problem error) error {
+	if problem == nil {
+		return nil
+	}
+	if errors.Is(problem, archive.ErrUnavailable) || errors.Is(problem, context.Canceled) || errors.Is(problem, context.DeadlineExceeded) {
+		return fmt.Errorf("snapshot: verify: %w", problem)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.problems = append(v.problems, problem)
+	if len(v.problems) < maxProblems {
+		return nil
+	}
+	v.problems = append(v.problems, fmt.Errorf("snapshot: verify: stopped after %d problems", maxProblems))
+	return errors.Join(v.problems...)
+}
+
+// job is one chunk to check.
+type job struct {
+	entry  Entry
+	table  manifest.TableEntry
+	layout row.Layout
+	chunk  manifest.Chunk
+	from   manifest.Key // where the part of the key space begins that the chunk answers for
+	to     manifest.Key // and where it ends: the first key of the next chunk
+}
+
+func (j job) object() manifest.Object {
+	return manifest.ChunkObject(j.entry.Manifest.Snapshot, j.table.Table.Name, j.chunk)
+}
+
+// jobs checks plans and pages and returns the chunks that are left to check.
+func (v *verifier) jobs(ctx context.Context, entries []Entry) ([]job, error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	tables, err := selectTables(entries, v.Tables)
+	if err != nil {
+		return nil, err
+	}
+	var jobs []job
+	for _, e := range entries {
+		if err := v.found(checkPlan(ctx, v.Archive, e)); err != nil {
+			return nil, err
+		}
+		named := map[string]bool{manifest.PlanName(e.Manifest.Snapshot): true}
+		var own []job
+		for _, t := range e.Manifest.Tables {
+			pages, err := tablePages(ctx, v.Archive, e, t)
+			if err := v.found(err); err != nil {
+				return nil, err
+			}
+			for _, ref := range t.Pages {
+				named[e.Manifest.PageObject(t, ref).Name] = true
+			}
+			chunks := tableJobs(e, t, pages)
+			for _, j := range chunks {
+				named[j.object().Name] = true
+			}
+			if !slices.Contains(tables, t.Table.Name) {
+				continue
+			}
+			own = append(own, chunks...)
+			v.report.Tables = append(v.report.Tables, TableReport{Name: t.Table.Name, Rows: t.Totals.Rows, Differences: []Difference{}})
+			v.report.Totals.Add(t.Totals)
+		}
+		if err := v.listed(ctx, e, own, named); err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, own...)
+	}
+	last := entries[len(entries)-1]
+	v.report.Seq, v.report.Snapshot, v.report.Digest = last.Manifest.Seq, last.Manifest.Snapshot, last.Digest
+	v.report.Snapshots = int64(len(entries))
+	return jobs, nil
+}
+
+// selectTables chooses among the tables the snapshots hold.
+func selectTables(entries []Entry, globs []string) ([]string, error) {
+	var names []string
+	for _, e := range entries {
+		for _, t := range e.Manifest.Tables {
+			names = append(names, t.Table.Name)
+		}
+	}
+	slices.Sort(names)
+	return Select(slices.Compact(names), globs)
+}
+
+// checkPlan makes sure that the plan is the one the manifest names.
+func checkPlan(ctx context.Context, a *Archive, e Entry) error {
+	name := manifest.PlanName(e.Manifest.Snapshot)
+	sealed, err := archive.Fetch(ctx, a.Store, manifest.Object{Name: name, Size: -1, SHA256: e.Manifest.Plan})
+	if err != nil {
+		return missing(name, err)
+	}
+	if _, err := manifest.OpenPlan(sealed, a.Policy); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// tablePages reads the pages of a table and checks them against the manifest:
+// digests, signatures, totals, and the root over their lines.
+func tablePages(ctx context.Context, a *Archive, e Entry, t manifest.TableEntry) ([]*manifest.Page, error) {
+	pages := make([]*manifest.Page, len(t.Pages))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(fetchers)
+	for i, ref := range t.Pages {
+		group.Go(func() error {
+			object := e.Manifest.PageObject(t, ref)
+			sealed, err := archive.Fetch(ctx, a.Store, object)
+			if err != nil {
+				return missing(object.Name, err)
+			}
+			if pages[i], err = manifest.OpenPage(sealed, a.Policy); err != nil {
+				return fmt.Errorf("%s: %w", object.Name, err)
+			}
+			if err := pages[i].Matches(e.Manifest, t, ref); err != nil {
+				return fmt.Errorf("%s: %w", object.Name, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var tree manifest.Tree
+	for _, page := range pages {
+		for _, line := range page.Lines() {
+			tree.Add(manifest.LeafHash(line))
+		}
+	}
+	if err := t.CheckRoot(&tree); err != nil {
+		return nil, fmt.Errorf("snapshot %s: %w", e.Manifest.Snapshot, err)
+	}
+	return pages, nil
+}
+
+// tableJobs lists the chunks of a table in key order, each with the part of the
+// key space it answers for; side by side these cover all of it.
+func tableJobs(e Entry, t manifest.TableEntry, pages []*manifest.Page) []job {
+	layout := row.Layout{Key: t.Table.Key, Columns: t.Table.Columns}
+	var jobs []job
+	for _, page := range pages {
+		for _, c := range page.Chunks {
+			jobs = append(jobs, job{entry: e, table: t, layout: layout, chunk: c, from: c.First})
+		}
+	}
+	for i := range jobs {
+		if i == 0 {
+			jobs[i].from = manifest.Key{}
+		}
+		if i+1 < len(jobs) {
+			jobs[i].to = jobs[i+1].chunk.First
+		}
+	}
+	return jobs
+}
+
+// listed compares a snapshot's objects with what the store lists: at the lowest
+// level that stands in for reading them. Objects nothing names are noted.
+func (v *verifier) listed(ctx context.Context, e Entry, jobs []job, named map[string]bool) error {
+	sizes, err := listSizes(ctx, v.Archive.Store, snapshotPrefix(e.Manifest.Snapshot))
+	if err != nil {
+		return err
+	}
+	for name := range sizes {
+		if !named[name] {
+			v.report.Notes = append(v.report.Notes, fmt.Sprintf("%s is named by no manifest", name))
+		}
+	}
+	if v.Level > Objects {
+		return nil
+	}
+	for _, j := range jobs {
+		if err := v.found(checkSize(j.object(), sizes)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkSize(o manifest.Object, sizes map[string]int64) error {
+	size, ok := sizes[o.Name]
+	if !ok {
+		return fmt.Errorf("%s: %w", o.Name, ErrMissing)
+	}
+	if size != o.Size {
+		return fmt.Errorf("%s: has %d bytes, %d were signed: %w", o.Name, size, o.Size, archive.ErrCorrupt)
+	}
+	return nil
+}
+
+// chunk checks one chunk as deep as the level says.
+func (v *verifier) chunk(ctx context.Context, j job) error {
+	object := j.object()
+	if v.Level == Objects {
+		v.count(j, 0)
+		return nil
+	}
+	data, err := archive.Fetch(ctx, v.Archive.Store, object)
+	if err != nil {
+		return missing(object.Name, err)
+	}
+	if v.Level == Hashes {
+		v.count(j, 0)
+		return nil
+	}
+	if err := archive.Check(ctx, data, j.layout, j.chunk); err != nil {
+		return fmt.Errorf("%s: %w", object.Name, err)
+	}
+	v.count(j, j.chunk.Rows)
+	return nil
+}
+
+// count adds a good chunk to the report.
+func (v *verifier) count(j job, decoded int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range v.report.Tables {
+		t := &v.report.Tables[i]
+		if t.Name != j.table.Table.Name {
+			continue
+		}
+		t.Chunks++
+		t.Decoded += decoded
+		t.RawBytes += j.chunk.RawBytes
+		t.StoredBytes += j.chunk.Size
+		break
+	}
+	v.progress.add(j.table.Table.Name, Event{Done: 1, Rows: j.chunk.Rows, RawBytes: j.chunk.RawBytes, StoredBytes: j.chunk.Size})
+}
+
+// finish orders the report.
+func (v *verifier) finish() {
+	v.report.Finished = stamp(v.Now)
+	v.report.Tables = mergeTables(v.report.Tables)
+	slices.Sort(v.report.Notes)
+	slices.SortFunc(v.problems, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	v.report.Problems = []string{}
+	for _, p := range v.problems {
+		v.report.Problems = append(v.report.Problems, p.Error())
+	}
+	if v.report.Notes == nil {
+		v.report.Notes = []string{}
+	}
+}
+
+// mergeTables adds up what several snapshots hold of one table.
+func mergeTables(tables []TableReport) []TableReport {
+	merged := []TableReport{}
+	index := map[string]int{}
+	for _, t := range tables {
+		i, ok := index[t.Name]
+		if !ok {
+			index[t.Name] = len(merged)
+			merged = append(merged, t)
+			continue
+		}
+		m := &merged[i]
+		m.Chunks += t.Chunks
+		m.Rows += t.Rows
+		m.Decoded += t.Decoded
+		m.RawBytes += t.RawBytes
+		m.StoredBytes += t.StoredBytes
+	}
+	return merged
+}
