@@ -256,7 +256,7 @@ func (in *Instance) searchIndex(ctx context.Context, table, index string) (d *ot
 
 const (
 	splitUnit = 1 << 20
-	// The service counts in units of 100 MB unless told otherwise.
+	// defaultSplitUnit is what the service counts in unless told otherwise.
 	defaultSplitUnit = 100 << 20
 )
 
@@ -266,7 +266,7 @@ func (in *Instance) Split(ctx context.Context, table manifest.Table, size int64)
 	if size <= 0 {
 		return nil, fmt.Errorf("tablestore: split of table %s into ranges of %d bytes", table.Name, size)
 	}
-	splits, err := in.splits(ctx, table.Name, size, splitUnit)
+	splits, err := in.splits(ctx, table.Name, size, min(size, splitUnit))
 	if refused := new(Error); errors.As(err, &refused) && refused.Code == codeParameterInvalid {
 		splits, err = in.splits(ctx, table.Name, size, defaultSplitUnit)
 	}
