@@ -1,10 +1,11 @@
-package archive
+package archive_test
 
 import (
 	"bytes"
 	"fmt"
 	"testing"
 
+	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/archive/row"
 	"github.com/otsnap/otsnap/manifest"
 )
@@ -14,7 +15,7 @@ func TestChunksComeBack(t *testing.T) {
 	all := batches(t, 1000, 1, 313)
 	data, c := write(t, l, all...)
 	n := 0
-	for rec, err := range Read(t.Context(), data, l, c) {
+	for rec, err := range archive.Read(t.Context(), data, l, c) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +31,7 @@ func TestChunksComeBack(t *testing.T) {
 	if n != len(all) {
 		t.Errorf("%d row groups, want one for each of %d batches", n, len(all))
 	}
-	if err := Check(t.Context(), data, l, c); err != nil {
+	if err := archive.Check(t.Context(), data, l, c); err != nil {
 		t.Error(err)
 	}
 }

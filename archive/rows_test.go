@@ -1,4 +1,4 @@
-package archive
+package archive_test
 
 import (
 	"encoding/binary"
@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/archive/row"
 	"github.com/otsnap/otsnap/manifest"
 )
@@ -167,12 +168,12 @@ func batches(t testing.TB, sizes ...int) []row.Batch {
 	return all
 }
 
-var testMeta = Meta{Table: "orders", Snapshot: "20261122T160501Z-1f7a9c04"}
+var testMeta = archive.Meta{Table: "orders", Snapshot: "20261122T160501Z-1f7a9c04"}
 
 // write makes a chunk.
 func write(t testing.TB, l row.Layout, all ...row.Batch) ([]byte, manifest.Chunk) {
 	t.Helper()
-	w, err := NewWriter(l, testMeta)
+	w, err := archive.NewWriter(l, testMeta)
 	if err != nil {
 		t.Fatal(err)
 	}
