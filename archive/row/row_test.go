@@ -2,6 +2,7 @@ package row
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -89,18 +90,15 @@ func (r testRow) wire() []byte {
 }
 
 // canonical returns the row with its cells in order.
-func (r testRow) canonical() []byte {
+func (r testRow) canonical() []byte { return sorted(r).wire() }
+
+// sorted returns the row with its cells by name, newest first.
+func sorted(r testRow) testRow {
 	cells := slices.Clone(r.cells)
 	slices.SortFunc(cells, func(a, b testCell) int {
-		if a.name != b.name {
-			return strings.Compare(a.name, b.name)
-		}
-		if a.version > b.version {
-			return -1
-		}
-		return 1
+		return cmp.Or(strings.Compare(a.name, b.name), cmp.Compare(b.version, a.version))
 	})
-	return testRow{r.key, cells}.wire()
+	return testRow{r.key, cells}
 }
 
 func mustLayout(t testing.TB, key []manifest.KeyColumn, columns ...manifest.Column) Layout {
@@ -211,13 +209,7 @@ func randomCells(rnd *rand.Rand) []testCell {
 			cells = append(cells, c)
 		}
 	}
-	slices.SortFunc(cells, func(a, b testCell) int {
-		if a.name != b.name {
-			return strings.Compare(a.name, b.name)
-		}
-		return int(b.version - a.version)
-	})
-	return cells
+	return sorted(testRow{cells: cells}).cells
 }
 
 func leafHash(row []byte) manifest.Hash {
