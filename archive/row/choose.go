@@ -25,11 +25,17 @@ type Tally struct {
 
 // Add counts the rows of a batch in a layout without promoted columns.
 func (t *Tally) Add(b Batch) error {
-	n := int(b.Record.NumCols())
-	if n < 1 || b.Record.ColumnName(n-1) != MoreColumn {
+	fields := b.Record.Schema().Fields()
+	last := len(fields) - 1
+	if last < 2 || fields[last].Name != MoreColumn {
 		return fmt.Errorf("row: tally: the last column is not %s", MoreColumn)
 	}
-	more, err := newListView(b.Record.Column(n-1), moreFields())
+	for _, f := range fields[:last-2] {
+		if f.Nullable {
+			return fmt.Errorf("row: tally: attribute %q has a column of its own", f.Name)
+		}
+	}
+	more, err := newListView(b.Record.Column(last), moreFields())
 	if err != nil {
 		return fmt.Errorf("row: tally: %s: %w", MoreColumn, err)
 	}
