@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +72,7 @@ func open(data []byte, l row.Layout, c manifest.Chunk) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{chunk: c, schema: l.Schema(), keys: keys{encoder: row.NewEncoder(l)}}
+	r := &reader{chunk: c, schema: l.Schema(), keys: newKeys(l)}
 	err = guard(func() error { return r.open(data, footer(l, Meta{}), want) })
 	return r, corrupt(err)
 }
@@ -131,7 +132,7 @@ func (r *reader) decode(ctx context.Context, group int) (arrow.RecordBatch, erro
 	}
 	defer records.Release()
 	if !records.Next() {
-		return nil, errors.Join(errors.New("no rows"), records.Err())
+		return nil, cmp.Or(records.Err(), errors.New("no rows"))
 	}
 	decoded := records.RecordBatch()
 	if decoded.NumRows() != r.rows[group] {
@@ -148,17 +149,17 @@ func (r *reader) order(rec arrow.RecordBatch) error {
 		return err
 	}
 	if !bytes.Equal(r.keys.first, r.chunk.First) {
-		return fmt.Errorf("first key is %s, signed is %s", r.keys.first, r.chunk.First)
+		return fmt.Errorf("first key is %s, signed is %s", r.keys.format(r.keys.first), r.keys.format(r.chunk.First))
 	}
 	if bytes.Compare(r.keys.last, r.chunk.Last) > 0 {
-		return fmt.Errorf("key %s is past the last one signed, %s", r.keys.last, r.chunk.Last)
+		return fmt.Errorf("key %s is past the last one signed, %s", r.keys.format(r.keys.last), r.keys.format(r.chunk.Last))
 	}
 	return nil
 }
 
 func (r *reader) end() error {
 	if !bytes.Equal(r.keys.last, r.chunk.Last) {
-		return corrupt(fmt.Errorf("last key is %s, signed is %s", r.keys.last, r.chunk.Last))
+		return corrupt(fmt.Errorf("last key is %s, signed is %s", r.keys.format(r.keys.last), r.keys.format(r.chunk.Last)))
 	}
 	return nil
 }

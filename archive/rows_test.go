@@ -24,6 +24,7 @@ type cell struct {
 
 // wire returns a row in PlainBuffer with its cells in canonical order.
 func wire(key, cells []cell) []byte {
+	cells = slices.Clone(cells)
 	slices.SortFunc(cells, func(a, b cell) int {
 		if c := strings.Compare(a.name, b.name); c != 0 {
 			return c

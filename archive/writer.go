@@ -33,7 +33,7 @@ func NewWriter(l row.Layout, m Meta) (*Writer, error) {
 	if err := useZstd(); err != nil {
 		return nil, fmt.Errorf("archive: chunk writer: %w", err)
 	}
-	return &Writer{layout: l, meta: m, schema: l.Schema(), keys: keys{encoder: row.NewEncoder(l)}}, nil
+	return &Writer{layout: l, meta: m, schema: l.Schema(), keys: newKeys(l)}, nil
 }
 
 // Write appends the rows of b as a row group. It needs b.Leaves, and rows in
@@ -132,30 +132,6 @@ func (w *Writer) Close() (data []byte, c manifest.Chunk, err error) {
 	c.RowDigest = w.tree.Root()
 	c.First, c.Last = w.keys.first, w.keys.last
 	return data, c, nil
-}
-
-// keys follows the keys of records that are to be in ascending order.
-type keys struct {
-	encoder     *row.Encoder
-	first, last manifest.Key
-	next        manifest.Key // room for the key after last
-}
-
-// add goes through the keys of a record that follows those added before.
-func (k *keys) add(rec arrow.RecordBatch) error {
-	if err := k.encoder.Reset(rec); err != nil {
-		return err
-	}
-	for i := range int(rec.NumRows()) {
-		k.next = k.encoder.AppendKey(k.next[:0], i)
-		if k.first == nil {
-			k.first = bytes.Clone(k.next)
-		} else if bytes.Compare(k.last, k.next) >= 0 {
-			return fmt.Errorf("key %s follows %s", k.next, k.last)
-		}
-		k.last, k.next = k.next, k.last
-	}
-	return nil
 }
 
 // cut cuts a column into pieces of at most pageBytes, or of one row. The library
