@@ -147,14 +147,16 @@ func CheckSnapshotID(id string) error {
 // CheckTableName refuses names the service does not take for a table: letters,
 // digits and underscores, 1 to 255 of them, not a digit first. Such a name is
 // safe as a part of an object's name.
-func CheckTableName(name string) error {
+func CheckTableName(name string) error { return checkIdentifier("table name", name) }
+
+func checkIdentifier(what, name string) error {
 	if len(name) == 0 || len(name) > MaxName {
-		return invalid("table name %q has %d bytes, want 1 to %d", clip(name), len(name), MaxName)
+		return invalid("%s %q has %d bytes, want 1 to %d", what, clip(name), len(name), MaxName)
 	}
 	for i, c := range []byte(name) {
 		letter := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 		if !letter && (i == 0 || c < '0' || c > '9') {
-			return invalid("table name %q; letters, digits and underscores, not a digit first", clip(name))
+			return invalid("%s %q; letters, digits and underscores, not a digit first", what, clip(name))
 		}
 	}
 	return nil

@@ -82,15 +82,44 @@ func (t Table) validate() error {
 	if err := checkColumns("promoted", t.Columns, taken); err != nil {
 		return err
 	}
-	for i := 1; i < len(t.Columns); i++ {
-		if t.Columns[i-1].Name >= t.Columns[i].Name {
-			return invalid("promoted column %q does not sort after %q", t.Columns[i].Name, t.Columns[i-1].Name)
-		}
+	if err := t.validateChunkColumns(); err != nil {
+		return err
 	}
 	if err := t.validateSettings(); err != nil {
 		return err
 	}
 	return t.validateIndexes()
+}
+
+// validateChunkColumns checks the columns chunks have. SQL engines ignore the case
+// of names, so no two may differ by it alone.
+func (t Table) validateChunkColumns() error {
+	taken := map[string]bool{"__ts": true, "__tsx": true, "__more": true}
+	take := func(name string) error {
+		if err := checkIdentifier("column name", name); err != nil {
+			return err
+		}
+		folded := strings.ToLower(name)
+		if taken[folded] {
+			return invalid("column name %q is taken when case is ignored", name)
+		}
+		taken[folded] = true
+		return nil
+	}
+	for _, k := range t.Key {
+		if err := take(k.Name); err != nil {
+			return err
+		}
+	}
+	for i, c := range t.Columns {
+		if err := take(c.Name); err != nil {
+			return err
+		}
+		if i > 0 && t.Columns[i-1].Name >= c.Name {
+			return invalid("promoted column %q does not sort after %q", c.Name, t.Columns[i-1].Name)
+		}
+	}
+	return nil
 }
 
 func checkKeyColumns(key []KeyColumn) error {
