@@ -1,0 +1,228 @@
+package row
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/otsnap/otsnap/manifest"
+)
+
+// repair sets the checksums of a row right as far as its structure can be
+// followed, so that mutations get past them.
+func repair(wire []byte) []byte {
+	wire = bytes.Clone(wire)
+	var sums []byte
+	for at := 0; at < len(wire); {
+		switch wire[at] {
+		case tagKey, tagCells, tagDeleted:
+			at++
+		case tagCell:
+			next, ok := repairCell(wire, at)
+			if !ok {
+				return wire
+			}
+			sums = append(sums, wire[next-1])
+			at = next
+		case tagRowChecksum:
+			if at+1 < len(wire) {
+				wire[at+1] = slowChecksum(append(sums, 0))
+			}
+			return wire
+		default:
+			return wire
+		}
+	}
+	return wire
+}
+
+func repairCell(wire []byte, at int) (next int, ok bool) {
+	skip := func(n int) []byte {
+		if !ok || n < 0 || n > len(wire)-at {
+			ok = false
+			return nil
+		}
+		at += n
+		return wire[at-n : at]
+	}
+	length := func() int {
+		if p := skip(4); p != nil {
+			return int(binary.LittleEndian.Uint32(p))
+		}
+		return 0
+	}
+	tag := func(want byte) bool { return ok && at < len(wire) && wire[at] == want && skip(1) != nil }
+	ok = true
+	if !tag(tagCell) || !tag(tagName) {
+		return 0, false
+	}
+	sum := bytes.Clone(skip(length()))
+	if tag(tagValue) {
+		sum = append(sum, skip(length())...)
+	}
+	var op []byte
+	if tag(tagOperation) {
+		op = skip(1)
+	}
+	if tag(tagVersion) {
+		sum = append(sum, skip(8)...)
+	}
+	if !tag(tagCellChecksum) {
+		return 0, false
+	}
+	if crc := skip(1); crc != nil {
+		crc[0] = slowChecksum(append(sum, op...))
+	}
+	return at, ok
+}
+
+// seedRows are rows of every kind.
+func seedRows() [][]byte {
+	return [][]byte{
+		cellsRow().wire(),
+		cellsRow(testCell{"count", int64(2), 20}, testCell{"count", int64(1), 10}, testCell{"title", "", 20}).wire(),
+		cellsRow(testCell{"open", true, 20}, testCell{"price", 1.5, 21}, testCell{"title", []byte("x"), 20}, testCell{"title", "y", 19}).wire(),
+		cellsRow(testCell{"zz", "z", 1}, testCell{"a", "a", 1}, testCell{"__ts", int64(-1), -1}).wire(),
+		withOperation(3),
+	}
+}
+
+// FuzzBuilder checks that what is accepted comes back, that the slow path reads
+// it alike, and that nothing panics.
+func FuzzBuilder(f *testing.F) {
+	for _, wire := range seedRows() {
+		f.Add(wire, true)
+	}
+	f.Fuzz(func(t *testing.T, wire []byte, mend bool) {
+		if mend {
+			wire = repair(wire)
+		}
+		wire = slices.Clip(wire)
+		l := testLayout(t)
+		b := NewBuilder(memory.DefaultAllocator, l)
+		rest, err := b.Append(wire)
+		if err != nil {
+			return
+		}
+		wire = wire[:len(wire)-len(rest)]
+		want, err := Parse(wire)
+		if err != nil {
+			t.Fatalf("a Builder accepts it, but %v", err)
+		}
+		batch := b.Batch()
+		got := encodeRow(t, l, batch, 0)
+		back, err := Parse(got)
+		if err != nil {
+			t.Fatalf("encoded: %v", err)
+		}
+		if !slices.Equal(back.Key, want.Key) || !slices.Equal(back.Cells, want.Cells) {
+			t.Fatalf("row is %v, want %v", back, want)
+		}
+		if batch.Leaves[0] != manifest.LeafHash(got) || batch.Bytes != int64(len(got)) || batch.Cells != int64(len(want.Cells)) {
+			t.Error("leaf, size or cells are not those of the row")
+		}
+		if ordered(wire) && !bytes.Equal(got, wire) {
+			t.Errorf("row is\n%x, want\n%x", got, wire)
+		}
+	})
+}
+
+// ordered reports whether the cells of a row that parses stand in canonical
+// order.
+func ordered(wire []byte) bool {
+	_, at, _, _ := readKeyCells(wire)
+	if wire[at] == tagCells && wire[at+1] != tagCell {
+		return false
+	}
+	var last cell
+	lastName := []byte{}
+	for at++; at < len(wire) && wire[at] == tagCell; {
+		name, next, _ := readName(wire, at)
+		var c cell
+		at, _ = c.readAttribute(wire, next, rest(name))
+		order := bytes.Compare(lastName, name)
+		if order > 0 || order == 0 && last.version <= c.version {
+			return false
+		}
+		last, lastName = c, name
+	}
+	return true
+}
+
+// FuzzParse checks that a row the slow path reads is read alike by a Builder, if
+// its key is that of the layout.
+func FuzzParse(f *testing.F) {
+	for _, wire := range seedRows() {
+		f.Add(wire, true)
+	}
+	f.Fuzz(func(t *testing.T, wire []byte, mend bool) {
+		if mend {
+			wire = repair(wire)
+		}
+		wire = slices.Clip(wire)
+		r, err := Parse(wire)
+		if err != nil {
+			return
+		}
+		l := layoutOf(t, wire, r)
+		b := NewBuilder(memory.DefaultAllocator, l)
+		if _, err := b.Append(wire); err != nil {
+			t.Fatalf("Parse reads %v, but %v", r, err)
+		}
+	})
+}
+
+// layoutOf returns a layout with the key columns of a row that parses.
+func layoutOf(t *testing.T, wire []byte, r Row) Layout {
+	cells, _, _, err := readKeyCells(wire)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l Layout
+	for i, c := range cells {
+		l.Key = append(l.Key, manifest.KeyColumn{Name: string(c.nameOf(wire)), Type: r.Key[i].Type()})
+	}
+	return l
+}
+
+// FuzzKey checks that keys come back from the bounds they make, and that bounds
+// come back from the keys they hold.
+func FuzzKey(f *testing.F) {
+	good := goodKey()
+	for n := range len(good) + 1 {
+		wire := keyRow(good[:n]...)
+		k, err := ParseKey(testKey, wire)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(wire, []byte(k))
+	}
+	f.Fuzz(func(t *testing.T, wire, key []byte) {
+		if len(wire) > headerSize {
+			wire = append(wire[:headerSize:headerSize], repair(wire[headerSize:])...)
+		}
+		if k, err := ParseKey(testKey, slices.Clip(wire)); err == nil {
+			checkBound(t, k)
+		}
+		if _, err := AppendBound(nil, testKey, key, false); err == nil {
+			checkBound(t, key)
+		}
+		if FormatKey(testKey, key) == "" {
+			t.Error("a key is written as nothing")
+		}
+	})
+}
+
+func checkBound(t *testing.T, k manifest.Key) {
+	t.Helper()
+	wire, err := AppendBound(nil, testKey, k, false)
+	if err != nil {
+		t.Fatalf("key %s: %v", k, err)
+	}
+	back, err := ParseKey(testKey, wire)
+	if err != nil || !bytes.Equal(back, k) {
+		t.Fatalf("key %s comes back as %s, %v", k, back, err)
+	}
+}
