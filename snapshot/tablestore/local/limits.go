@@ -74,9 +74,9 @@ func checkTableName(s string) error {
 // checkColumnName holds the rule for attributes, as wide as the service has it:
 // the documentation allows what validName does, but names in other scripts and
 // with punctuation are written and read, and only a leading '#' is refused.
-func checkColumnName(s string) error {
-	if len(s) == 0 || len(s) > maxNameLen || s[0] == '#' || !utf8.ValidString(s) {
-		return errColumnName(s)
+func checkColumnName[T string | []byte](name T) error {
+	if len(name) == 0 || len(name) > maxNameLen || name[0] == '#' || !utf8.Valid([]byte(name)) {
+		return errColumnName(string(name))
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func errColumnName(s string) error { return invalid("Invalid column name: '%s'."
 // checkKeyCell holds what can be said of a primary key cell without its table.
 // Only the bounds of a range have infinite columns.
 func checkKeyCell(c *cell, bound bool) error {
-	if err := checkColumnName(string(c.name)); err != nil {
+	if err := checkColumnName(c.name); err != nil {
 		return err
 	}
 	switch {

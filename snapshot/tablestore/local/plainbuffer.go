@@ -136,6 +136,20 @@ func makeCell(name []byte, v value, version int64, hasVersion bool) cell {
 	return cell{name: name, value: v, version: version, hasVersion: hasVersion, sum: sum, raw: raw}
 }
 
+// appendDated appends to arena a cell without a version as it is with one, and
+// returns the arena and the cell in it. What was in the arena before stays where
+// cells point to it.
+func appendDated(arena []byte, c cell, version int64) ([]byte, cell) {
+	start := len(arena)
+	arena = append(arena, c.raw[:len(c.raw)-2]...) // but its checksum
+	arena = append(arena, tagVersion)
+	arena = binary.LittleEndian.AppendUint64(arena, uint64(version))
+	c.sum = crc8(c.sum, arena[len(arena)-8:])
+	arena = append(arena, tagCellSum, c.sum)
+	c.version, c.hasVersion, c.raw = version, true, arena[start:len(arena):len(arena)]
+	return arena, c
+}
+
 // row is a parsed row. Parsing into a row used before reuses its memory.
 type row struct {
 	key     []cell
@@ -174,6 +188,9 @@ func parseRow(wire []byte, r *row) (rest []byte, err error) {
 	if startsWith(wire, tagCells) {
 		if r.cells, wire, sum, err = parseCells(r.cells, wire[1:], sum); err != nil {
 			return nil, err
+		}
+		if len(r.cells) == 0 {
+			return nil, broken("Cell data broken, no Cells follow CellTag.")
 		}
 	}
 	marker := byte(0)
@@ -233,7 +250,10 @@ func parseCell(wire []byte, c *cell) (rest []byte, err error) {
 		if len(rest) < 2 {
 			return nil, errShort()
 		}
-		c.op, hasOp, rest = rest[1], true, rest[2:]
+		if c.op = rest[1]; c.op == opNone {
+			return nil, broken("Invalid op type of cell: %d.", c.op)
+		}
+		hasOp, rest = true, rest[2:]
 	}
 	if startsWith(rest, tagVersion) {
 		if len(rest) < 9 {

@@ -59,6 +59,7 @@ func newChange(kind otsprotocol.OperationType, buf []byte, c *otsprotocol.Condit
 			return nil, invalid("Invalid condition: a column pagination filter cannot be a condition.")
 		}
 	}
+	ch.row = row{key: make([]cell, 0, maxKeyColumns), cells: make([]cell, 0, 16)} // most rows fit
 	if err := parseBuffer(buf, &ch.row); err != nil {
 		return nil, err
 	}
@@ -117,7 +118,7 @@ func (ch *change) size() int { return dataSize(ch.row.key, ch.row.cells) }
 
 // checkCell holds the rules for an attribute in a change.
 func (ch *change) checkCell(c *cell) error {
-	if err := checkColumnName(string(c.name)); err != nil {
+	if err := checkColumnName(c.name); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(ch.row.key, func(k cell) bool { return bytes.Equal(k.name, c.name) }) {
@@ -245,6 +246,7 @@ type writer struct {
 	now     int64
 	old     row    // of the change at hand
 	scratch []byte // likewise
+	arena   []byte // where cells made for the changes lie
 }
 
 // write makes one change in the batch. A change that cannot be made leaves the
@@ -355,7 +357,7 @@ func (w *writer) after(ch *change, exists bool) (cells []cell, keep bool, err er
 // date gives a cell without a version the server's time.
 func (w *writer) date(c *cell) {
 	if !c.hasVersion {
-		*c = makeCell(c.name, c.value, w.now, true)
+		w.arena, *c = appendDated(w.arena, *c, w.now)
 	}
 }
 
