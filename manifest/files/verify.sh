@@ -2,7 +2,7 @@
 # Checks this archive with nothing but bash, openssl 3, jq and the tools that
 # come with sha256sum. Run it at the top of a copy of the archive:
 #
-#   ./verify.sh [ARCHIVE-ID [SEQ HEAD]]
+#   bash verify.sh [ARCHIVE-ID [SEQ HEAD]]
 #
 # ARCHIVE-ID is the digest of the archive's policy, as you noted it down outside
 # the archive. SEQ and HEAD are the number and the digest of the newest manifest
@@ -339,7 +339,7 @@ check_chain() {
 }
 
 usage() {
-  echo "usage: ./verify.sh [ARCHIVE-ID [SEQ HEAD]]" >&2
+  echo "usage: bash verify.sh [ARCHIVE-ID [SEQ HEAD]]" >&2
   exit 2
 }
 

@@ -1,0 +1,66 @@
+package manifest
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestFormatDocumentIsComplete holds FORMAT.md to the code: every member, type and
+// limit there is stands in it.
+func TestFormatDocumentIsComplete(t *testing.T) {
+	text := string(must(os.ReadFile("FORMAT.md"))(t))
+	want := []string{
+		manifestKind.payloadType, pageKind.payloadType, planKind.payloadType, policyKind.payloadType,
+		statementType, predicateType, Exporter, Notary, Ed25519, ECDSAP256,
+		PolicyName(1), string(Integer), string(String), string(Binary), string(Double), string(Boolean),
+	}
+	for _, document := range []any{envelope{}, statement{}, Page{}, Chunk{}, Plan{}, Policy{}} {
+		want = append(want, members(reflect.TypeOf(document))...)
+	}
+	for _, limit := range []int64{
+		MaxManifest, MaxPolicy, MaxLine, MaxSignatures, MaxSeq, MaxTables, MaxRanges, MaxRangeChunks, MaxChunks,
+		MaxChunkSize, MaxChunkRaw, MaxChunkRows, MaxKeyColumns, MaxKey, MaxColumns, MaxName, MaxText, MaxCell,
+	} {
+		want = append(want, fmt.Sprint(limit))
+	}
+	for _, s := range want {
+		if !regexp.MustCompile(`(^|[^A-Za-z0-9_])` + regexp.QuoteMeta(s) + `($|[^A-Za-z0-9_])`).MatchString(text) {
+			t.Errorf("FORMAT.md has no %q", s)
+		}
+	}
+}
+
+// members returns the names of all the members of a document.
+func members(t reflect.Type) []string {
+	var names []string
+	switch t.Kind() {
+	case reflect.Slice:
+		return members(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if name := fieldName(t.Field(i)); name != "" {
+				names = append(append(names, name), members(t.Field(i).Type)...)
+			}
+		}
+	}
+	return names
+}
+
+// TestFormatDocumentsExampleRow checks the one digest FORMAT.md gives in full.
+func TestFormatDocumentsExampleRow(t *testing.T) {
+	text := string(must(os.ReadFile("FORMAT.md"))(t))
+	_, example, ok := strings.Cut(text, "of version 1000:\n")
+	row, rest, _ := strings.Cut(example, "leaf ")
+	if !ok {
+		t.Fatal("FORMAT.md has no example")
+	}
+	data := must(hex.DecodeString(strings.Join(strings.Fields(row), "")))(t)
+	if leaf := LeafHash(data).String(); !strings.HasPrefix(rest, leaf) {
+		t.Errorf("the leaf is %s", leaf)
+	}
+}
