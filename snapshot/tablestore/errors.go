@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -137,27 +138,37 @@ const shortly = 10 * time.Second
 
 // patience returns how long it is worth trying again after err: 0, shortly or
 // giveUpAfter.
-func patience(err error, giveUpAfter time.Duration) time.Duration {
+func (in *Instance) patience(err error) time.Duration {
 	var refusal *Error
 	if errors.As(err, &refusal) {
 		if refusal.passes() {
-			return giveUpAfter
+			return in.giveUpAfter
 		}
 		return 0
 	}
 	var lost *transportError
-	if !errors.As(err, &lost) {
+	if !errors.As(err, &lost) || misconfigured(err) {
 		return 0
 	}
+	if errors.Is(err, errUnreadable) || !in.reached.Load() && unreachable(err) {
+		return min(shortly, in.giveUpAfter)
+	}
+	return in.giveUpAfter
+}
+
+// misconfigured reports whether what answers at the endpoint is not what was
+// asked for.
+func misconfigured(err error) bool {
 	var certificate *tls.CertificateVerificationError
-	if errors.As(err, &certificate) {
-		return 0
-	}
+	var record tls.RecordHeaderError
+	return errors.As(err, &certificate) || errors.As(err, &record) || errors.Is(err, http.ErrSchemeMismatch)
+}
+
+// unreachable reports whether nothing answers at the endpoint. If something ever
+// did, that passes; if not, the endpoint may be wrong.
+func unreachable(err error) bool {
 	var lookup *net.DNSError
-	if errors.Is(err, errUnreadable) || errors.As(err, &lookup) && lookup.IsNotFound {
-		return min(shortly, giveUpAfter)
-	}
-	return giveUpAfter
+	return errors.As(err, &lookup) && lookup.IsNotFound || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // printable returns at most limit bytes of s with nothing in it that moves a

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
+	"github.com/golang/protobuf/proto"
 )
 
 // The messages that carry rows are read and written by hand: the generated code
@@ -86,6 +87,72 @@ func parseRange(answer []byte) (rows, next []byte, err error) {
 		return nil, nil, errors.New("no field of rows")
 	}
 	return rows, next, nil
+}
+
+// rowResult is what became of one row of a BatchWriteRow.
+type rowResult struct {
+	ok            bool
+	code, message string
+}
+
+// parseResults reads a BatchWriteRowResponse that must be about the given number
+// of rows of one table.
+func parseResults(answer []byte, rows int) ([]rowResult, error) {
+	results := make([]rowResult, 0, rows)
+	tables := 0
+	err := eachMessage(answer, 1, func(table []byte) error {
+		tables++
+		return eachMessage(table, 2, func(row []byte) error {
+			r, err := parseResult(row)
+			results = append(results, r)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if tables != 1 || len(results) != rows {
+		return nil, fmt.Errorf("it is about %d tables and %d rows, not one and %d", tables, len(results), rows)
+	}
+	return results, nil
+}
+
+func parseResult(row []byte) (r rowResult, err error) {
+	for len(row) > 0 {
+		var f field
+		if f, row, err = nextField(row); err != nil {
+			return rowResult{}, err
+		}
+		switch {
+		case f.number == 1 && f.wire == wireVarint:
+			r.ok = f.value != 0
+		case f.number == 2 && f.wire == wireBytes:
+			said := new(otsprotocol.Error)
+			if err := proto.Unmarshal(f.data, said); err != nil {
+				return rowResult{}, err
+			}
+			r.code, r.message = said.GetCode(), said.GetMessage()
+		}
+	}
+	return r, nil
+}
+
+// eachMessage calls f for every message in a repeated field.
+func eachMessage(message []byte, number int, f func([]byte) error) error {
+	for len(message) > 0 {
+		next, rest, err := nextField(message)
+		if err != nil {
+			return err
+		}
+		message = rest
+		if next.number != number || next.wire != wireBytes {
+			continue
+		}
+		if err := f(next.data); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // appendBytes appends a field with a length.

@@ -43,7 +43,7 @@ func (t *trial) again(ctx context.Context, err error) error {
 		t.failing = time.Now()
 	}
 	t.attempts++
-	bound := patience(err, t.in.giveUpAfter)
+	bound := t.in.patience(err)
 	if bound == 0 {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,7 +133,7 @@ func TestRetry(t *testing.T) {
 		"adjusted too often":    {first: refuse(403, "OTSTooFrequentReservedThroughputAdjustment", ""), want: ok},
 		"request timeout":       {first: refuse(408, "OTSRequestTimeout", ""), want: ok},
 		"a proxy's error":       {first: respond(502, []byte("<html>Bad Gateway</html>")), want: ok},
-		"connection refused":    {first: lose(&net.OpError{Op: "dial", Err: errors.New("connection refused")}), want: ok},
+		"connection refused":    {first: lose(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), want: ok},
 		"connection lost":       {first: lose(io.EOF), want: ok},
 		"name server away":      {first: lose(&net.DNSError{IsTemporary: true}), want: ok},
 		"name not found, once":  {first: lose(&net.DNSError{IsNotFound: true}), want: ok},
@@ -150,6 +151,8 @@ func TestRetry(t *testing.T) {
 		"too many tables": {first: refuse(403, "OTSQuotaExhausted", "Number of tables exceeded the quota."), want: "exceeded the quota"},
 		"a web page":      {first: respond(404, []byte("<html>\x1b[31mNot Found")), want: "(HTTP 404, request 0005-a): the answer is not Tablestore's: <html> [31mNot Found"},
 		"a redirect":      {first: alter(respond(307, nil), func(r *http.Response) { r.Header.Set("Location", "https://elsewhere.example") }), want: "HTTP 307"},
+		"not HTTPS":       {first: lose(http.ErrSchemeMismatch), want: "HTTP response to HTTPS client", is: []error{snapshot.ErrUnavailable}},
+		"not TLS":         {first: lose(tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}), want: "TLS handshake", is: []error{snapshot.ErrUnavailable}},
 		"bad certificate": {first: lose(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), want: "unknown authority", is: []error{snapshot.ErrUnavailable}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -190,18 +193,34 @@ func TestRetry(t *testing.T) {
 func TestRetryGivesUp(t *testing.T) {
 	for name, test := range map[string]struct {
 		always   answer
+		before   []answer
 		atLeast  time.Duration
 		atMost   time.Duration
 		attempts int // at least
 	}{
-		"busy for ever": {refuse(503, "OTSServerBusy", ""), 4 * time.Minute, 5 * time.Minute, 60},
-		"unreachable":   {lose(io.EOF), 4 * time.Minute, 5 * time.Minute, 60},
-		"a typing slip": {lose(&net.DNSError{IsNotFound: true}), 2 * time.Second, 10 * time.Second, 5},
-		"gibberish":     {respond(200, []byte("\xff")), 2 * time.Second, 10 * time.Second, 5},
+		"busy for ever": {
+			always: refuse(503, "OTSServerBusy", ""), atLeast: 4 * time.Minute, atMost: 5 * time.Minute, attempts: 60,
+		},
+		"connections lost": {
+			always: lose(io.EOF), atLeast: 4 * time.Minute, atMost: 5 * time.Minute, attempts: 60,
+		},
+		"no such host": {
+			always: lose(&net.DNSError{IsNotFound: true}), atLeast: 2 * time.Second, atMost: 10 * time.Second, attempts: 5,
+		},
+		"nobody there": {
+			always: lose(syscall.ECONNREFUSED), atLeast: 2 * time.Second, atMost: 10 * time.Second, attempts: 5,
+		},
+		"nobody there any more": {
+			before: []answer{refuse(503, "OTSServerBusy", "")},
+			always: lose(syscall.ECONNREFUSED), atLeast: 4 * time.Minute, atMost: 5 * time.Minute, attempts: 60,
+		},
+		"gibberish": {
+			always: respond(200, []byte("\xff")), atLeast: 2 * time.Second, atMost: 10 * time.Second, attempts: 5,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &service{answers: []answer{test.always}}
+				s := &service{answers: append(test.before, test.always)}
 				begun := time.Now()
 				_, err := s.open(t).Tables(t.Context())
 				if !errors.Is(err, snapshot.ErrUnavailable) || errors.Is(err, ErrCredentials) {

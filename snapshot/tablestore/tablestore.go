@@ -23,6 +23,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/otsnap/otsnap/manifest"
@@ -86,7 +87,8 @@ type Instance struct {
 	giveUpAfter    time.Duration
 	writeRequests  int
 	onRetry        func(Retry)
-	answers        sync.Pool // *[]byte, see scan.go
+	answers        sync.Pool   // *[]byte, see page
+	reached        atomic.Bool // whether anything ever answered
 }
 
 var (

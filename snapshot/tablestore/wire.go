@@ -59,6 +59,7 @@ func (in *Instance) post(ctx context.Context, r request, buf []byte) ([]byte, er
 		return nil, r.lost(err)
 	}
 	defer resp.Body.Close()
+	in.reached.Store(true)
 	if resp.StatusCode != http.StatusOK {
 		return nil, r.refusal(resp)
 	}
@@ -74,7 +75,7 @@ func (in *Instance) post(ctx context.Context, r request, buf []byte) ([]byte, er
 // something on the way has changed it.
 func readBody(resp *http.Response, buf []byte) ([]byte, error) {
 	if resp.ContentLength > maxAnswer {
-		return nil, fmt.Errorf("the answer is %d bytes long, the limit is %d", resp.ContentLength, maxAnswer)
+		return nil, fmt.Errorf("%w: it is %d bytes long, the limit is %d", errUnreadable, resp.ContentLength, maxAnswer)
 	}
 	into := bytes.NewBuffer(buf[:0])
 	if resp.ContentLength > 0 {
@@ -85,7 +86,7 @@ func readBody(resp *http.Response, buf []byte) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("the answer stops after %d bytes: %w", n, err)
 	case n > maxAnswer:
-		return nil, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+		return nil, fmt.Errorf("%w: it is longer than %d bytes", errUnreadable, maxAnswer)
 	case want == "":
 		return nil, errors.New("the answer has no digest; is there a proxy that removes headers?")
 	case want != digest(into.Bytes()):

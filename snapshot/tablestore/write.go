@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
-	"github.com/golang/protobuf/proto"
 	"github.com/otsnap/otsnap/archive/row"
 	"github.com/otsnap/otsnap/snapshot"
 	"golang.org/x/sync/errgroup"
@@ -188,7 +187,7 @@ func (w *writer) attempt(ctx context.Context, p *parcel) (left *parcel, err erro
 	}
 	var failed []int
 	for i, result := range results {
-		if result.GetIsOk() {
+		if result.ok {
 			w.acknowledge(p)
 			continue
 		}
@@ -196,8 +195,8 @@ func (w *writer) attempt(ctx context.Context, p *parcel) (left *parcel, err erro
 			Action:  r.action,
 			Table:   r.table,
 			Status:  http.StatusOK,
-			Code:    result.GetError().GetCode(),
-			Message: result.GetError().GetMessage(),
+			Code:    result.code,
+			Message: result.message,
 		}
 		if !refusal.passes() {
 			return p, w.naming(p.rows[i:i+1], refusal)
@@ -231,18 +230,6 @@ func (w *writer) format(i int) string {
 		return fmt.Sprintf("%d of the record", i+1)
 	}
 	return row.FormatKey(w.write.Layout.Key, e.AppendKey(nil, i))
-}
-
-// parseResults reads a BatchWriteRowResponse about rows of one table.
-func parseResults(answer []byte, rows int) ([]*otsprotocol.RowInBatchWriteRowResponse, error) {
-	m := new(otsprotocol.BatchWriteRowResponse)
-	if err := proto.Unmarshal(answer, m); err != nil {
-		return nil, err
-	}
-	if len(m.Tables) != 1 || len(m.Tables[0].Rows) != rows {
-		return nil, fmt.Errorf("results are not of one table and %d rows", rows)
-	}
-	return m.Tables[0].Rows, nil
 }
 
 // parcel is a BatchWriteRow request under construction. Its rows are written as
