@@ -3,9 +3,12 @@ package row
 import (
 	"bytes"
 	"encoding/binary"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/otsnap/otsnap/manifest"
 )
@@ -225,4 +228,114 @@ func checkBound(t *testing.T, k manifest.Key) {
 	if err != nil || !bytes.Equal(back, k) {
 		t.Fatalf("key %s comes back as %s, %v", k, back, err)
 	}
+}
+
+// choices makes decisions out of the bytes of a fuzzer.
+type choices []byte
+
+// of returns a number below n.
+func (c *choices) of(n int) int {
+	if len(*c) == 0 {
+		return 0
+	}
+	b := (*c)[0]
+	*c = (*c)[1:]
+	return int(b) % n
+}
+
+// maybe appends a value or a null.
+func (c *choices) maybe(b array.Builder, add func()) {
+	if c.of(4) == 0 {
+		b.AppendNull()
+		return
+	}
+	add()
+}
+
+// entries fills a list of structs with names, versions and values that collide
+// with each other and with columns.
+func (c *choices) entries(b *array.ListBuilder) {
+	names := []string{"a", "b", "c", "d", "e"}
+	b.Append(true)
+	entry := b.ValueBuilder().(*array.StructBuilder)
+	for range c.of(6) {
+		entry.Append(true)
+		entry.FieldBuilder(0).(*array.StringBuilder).Append(names[c.of(len(names))])
+		entry.FieldBuilder(1).(*array.Int64Builder).Append(int64(c.of(4)))
+		set := c.of(5)
+		for i := range entry.NumField() - 2 {
+			field := entry.FieldBuilder(i + 2)
+			if i != set {
+				field.AppendNull()
+				continue
+			}
+			if err := field.AppendValueFromString([]string{"1", "1.5", "true", "s", "eA=="}[i]); err != nil {
+				panic(err)
+			}
+		}
+	}
+}
+
+// hostileLayout is the layout of records out of choices.
+func hostileLayout(t testing.TB) Layout {
+	return mustLayout(t, []manifest.KeyColumn{{Name: "id", Type: manifest.Integer}},
+		manifest.Column{Name: "b", Type: manifest.Integer}, manifest.Column{Name: "d", Type: manifest.String})
+}
+
+// checkOnlyOne checks that a record the Encoder accepts is the only one for its
+// rows: a Builder makes it again. It reports whether the record was accepted.
+func checkOnlyOne(t *testing.T, rec arrow.RecordBatch) bool {
+	t.Helper()
+	l := hostileLayout(t)
+	e, b := NewEncoder(l), NewBuilder(memory.DefaultAllocator, l)
+	if err := e.Reset(rec); err != nil {
+		t.Fatal(err)
+	}
+	for i := range int(rec.NumRows()) {
+		wire, err := e.AppendRow(nil, i)
+		if err != nil {
+			return false
+		}
+		if _, err := b.Append(wire); err != nil {
+			t.Fatalf("the Encoder makes a row of\n%v\nthat a Builder refuses: %v", rec, err)
+		}
+	}
+	if got := b.Batch().Record; !array.RecordEqual(got, rec) {
+		t.Fatalf("the Encoder accepts\n%v\nbut a Builder makes\n%v", rec, got)
+	}
+	return true
+}
+
+func FuzzEncoder(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		checkOnlyOne(t, hostileRecord(hostileLayout(t), data))
+	})
+}
+
+func TestAcceptedRecordsAreTheOnlyOnes(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(35, 36))
+	accepted := 0
+	const records = 10_000
+	for range records {
+		if checkOnlyOne(t, hostileRecord(hostileLayout(t), randomBytes(rnd, 40))) {
+			accepted++
+		}
+	}
+	if accepted < records/100 || accepted > records/2 {
+		t.Errorf("%d of %d records were accepted: choose otherwise", accepted, records)
+	}
+}
+
+func hostileRecord(l Layout, c choices) arrow.RecordBatch {
+	b := array.NewRecordBuilder(memory.DefaultAllocator, l.Schema())
+	for range 1 + c.of(2) {
+		b.Field(0).(*array.Int64Builder).Append(int64(c.of(3)))
+		c.maybe(b.Field(1), func() { b.Field(1).(*array.Int64Builder).Append(1) })
+		c.maybe(b.Field(2), func() { b.Field(2).(*array.StringBuilder).Append("s") })
+		c.maybe(b.Field(3), func() { b.Field(3).(*array.Int64Builder).Append(int64(c.of(4))) })
+		c.entries(b.Field(4).(*array.ListBuilder))
+		c.entries(b.Field(5).(*array.ListBuilder))
+	}
+	return b.NewRecordBatch()
 }
