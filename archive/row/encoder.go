@@ -135,6 +135,11 @@ func (e *Encoder) AppendRow(dst []byte, i int) ([]byte, error) {
 		return dst, err
 	}
 	out, crc := e.appendKeyCells(dst, i)
+	if w.plain() && e.version.has(i) {
+		if plain := e.appendPlain(out, i, crc); len(plain) > len(out) {
+			return plain, nil
+		}
+	}
 	var it item
 	for {
 		ok, err := w.next(e, &it)
@@ -151,6 +156,31 @@ func (e *Encoder) AppendRow(dst []byte, i int) ([]byte, error) {
 		out, of = appendCell(out, &it)
 		crc = crcByte(crc, of)
 	}
+}
+
+// plain reports whether all there is of the row stands in columns and is of one
+// version.
+func (w *walk) plain() bool { return w.more == w.moreEnd && w.versions == w.versionsEnd }
+
+// appendPlain appends the cells and the checksum of a plain row, or nothing if it
+// has no cells.
+func (e *Encoder) appendPlain(dst []byte, i int, crc byte) []byte {
+	it := item{row: i, version: e.version.fixed[i]}
+	out := append(dst, tagCells)
+	for c := e.keys; c < len(e.fields); c++ {
+		f := &e.fields[c]
+		if !f.has(i) {
+			continue
+		}
+		it.view, it.name, it.rest = &f.view, f.name, f.rest
+		var of byte
+		out, of = appendCell(out, &it)
+		crc = crcByte(crc, of)
+	}
+	if len(out) == len(dst)+1 {
+		return dst
+	}
+	return append(out, tagRowChecksum, crcByte(crc, 0))
 }
 
 // AppendCells appends row i with only its cells from the given one on, counted
@@ -383,12 +413,34 @@ func (e *Encoder) appendKeyCells(dst []byte, i int) ([]byte, byte) {
 
 // appendCell appends a cell and returns its checksum.
 func appendCell(dst []byte, it *item) ([]byte, byte) {
+	if it.view.kind == integer || it.view.kind == double {
+		return appendFixed(dst, it)
+	}
 	dst, p := extend(dst, it.size())
 	body, end := putValue(p, it.name, it.view, it.row)
 	p[end] = tagVersion
 	binary.LittleEndian.PutUint64(p[end+1:], uint64(it.version))
 	crc := sumOf(it.rest, p, body, end).add8(bits.ReverseBytes64(uint64(it.version))).checksum()
 	p[end+9], p[end+10] = tagCellChecksum, crc
+	return dst, crc
+}
+
+// appendFixed is appendCell for an integer or a double.
+func appendFixed(dst []byte, it *item) ([]byte, byte) {
+	dst, p := extend(dst, 6+len(it.name)+fixedSize)
+	p[0], p[1] = tagCell, tagName
+	binary.LittleEndian.PutUint32(p[2:], uint32(len(it.name)))
+	copy(p[6:], it.name)
+	p = p[6+len(it.name):]
+	kind, value, version := it.view.kind, uint64(it.view.fixed[it.row]), uint64(it.version)
+	s := sum{uint64(it.rest)<<8 | uint64(kind), bits.ReverseBytes64(value)}
+	crc := s.add8(bits.ReverseBytes64(version)).checksum()
+	_ = p[fixedSize-1]
+	binary.LittleEndian.PutUint64(p, 0x00_00000009_05|uint64(kind)<<40)
+	binary.LittleEndian.PutUint64(p[6:], value)
+	p[14] = tagVersion
+	binary.LittleEndian.PutUint64(p[15:], version)
+	p[23], p[24] = tagCellChecksum, crc
 	return dst, crc
 }
 
