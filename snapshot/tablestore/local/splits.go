@@ -3,6 +3,7 @@ package local
 import (
 	"bytes"
 	"errors"
+	"math"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
 	"github.com/cockroachdb/pebble/v2"
@@ -18,7 +19,7 @@ func (s *Server) computeSplitPointsBySize(c call, req *otsprotocol.ComputeSplitP
 	if req.SplitSizeUnitInByte != nil {
 		unit = req.GetSplitSizeUnitInByte()
 	}
-	if unit <= 0 || req.GetSplitSize() <= 0 || req.GetSplitSize() > maxDeviation/unit {
+	if unit <= 0 || req.GetSplitSize() <= 0 || req.GetSplitSize() > math.MaxInt64/unit {
 		return nil, invalid("Invalid split size: %d units of %d bytes.", req.GetSplitSize(), unit)
 	}
 	if req.SplitPointLimit != nil && req.GetSplitPointLimit() <= 0 {
