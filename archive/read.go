@@ -83,7 +83,7 @@ func (r *reader) open(data []byte, entries [][2]string, want *schema.Schema) err
 	}
 	mem := ceiling{memory.NewGoAllocator(), r.ceiling()}
 	props := parquet.NewReaderProperties(mem)
-	props.BufferedStreamEnabled = true
+	props.BufferedStreamEnabled = true // or it would copy data first
 	props.MaxCompressedPageSize = int64(len(data))
 	props.MaxUncompressedPageSize = min(mem.limit, math.MaxInt32)
 	parquetFile, err := file.NewParquetReader(bytes.NewReader(data), file.WithReadProps(props))
@@ -95,7 +95,7 @@ func (r *reader) open(data []byte, entries [][2]string, want *schema.Schema) err
 		return err
 	}
 	r.groups = len(r.rows)
-	r.arrow, err = pqarrow.NewFileReader(parquetFile, pqarrow.ArrowReadProperties{}, mem)
+	r.arrow, err = pqarrow.NewFileReader(parquetFile, pqarrow.ArrowReadProperties{PreAllocBinaryData: true}, mem)
 	return err
 }
 
@@ -231,9 +231,9 @@ func (p preflight) group(group int) (rows int64, err error) {
 	return g.NumRows(), nil
 }
 
-// column looks at a column of a row group. Its last step is the first one of
-// decoding, which the library takes in a goroutine of its own, where a panic
-// could not be caught.
+// column looks at a column of a row group. Of a nested column it takes the first
+// step of decoding too, because the library takes that one in a goroutine of its
+// own, where a panic could not be caught.
 func (p preflight) column(g *file.RowGroupReader, i int) error {
 	c, err := g.MetaData().ColumnChunk(i)
 	if err != nil {
@@ -251,7 +251,7 @@ func (p preflight) column(g *file.RowGroupReader, i int) error {
 	if err := p.extent(c); err != nil {
 		return err
 	}
-	if err := p.values(g, c, i); err != nil {
+	if err := p.values(g, c, i); err != nil || !p.nested(i) {
 		return err
 	}
 	pages, err := g.GetColumnPageReader(i)
@@ -259,6 +259,10 @@ func (p preflight) column(g *file.RowGroupReader, i int) error {
 		return err
 	}
 	return pages.Close()
+}
+
+func (p preflight) nested(i int) bool {
+	return p.file.MetaData().Schema.Column(i).MaxRepetitionLevel() > 0
 }
 
 // extent holds a column to the bytes of the file.
@@ -277,7 +281,7 @@ func (p preflight) extent(c *metadata.ColumnChunkMetaData) error {
 // entry at most for each cell, and one for each row without any.
 func (p preflight) values(g *file.RowGroupReader, c *metadata.ColumnChunkMetaData, i int) error {
 	least, most := g.NumRows(), g.NumRows()
-	if p.file.MetaData().Schema.Column(i).MaxRepetitionLevel() > 0 {
+	if p.nested(i) {
 		most += p.chunk.Cells
 	}
 	if n := c.NumValues(); n < least || n > most {
