@@ -37,10 +37,7 @@ type Entry struct {
 // interrupted Init left behind is not in the way.
 func Init(ctx context.Context, store archive.Store, policy *manifest.Policy, signers ...manifest.Signer) (manifest.Trust, error) {
 	files := manifest.Files()
-	policy.Files = nil
-	for _, f := range files {
-		policy.Files = append(policy.Files, manifest.FileRef{Name: f.Name, SHA256: manifest.Sum(f.Data)})
-	}
+	policy.Files = manifest.FileRefs(files)
 	sealed, err := manifest.SealPolicy(ctx, policy, signers...)
 	if err != nil {
 		return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)

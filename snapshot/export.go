@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -21,16 +22,15 @@ import (
 const (
 	DefaultWorkers    = 4
 	DefaultChunkBytes = 64 << 20
-	DefaultSplitBytes = 1 << 30
+	DefaultSplitBytes = 256 << 20
 	groupBytes        = 16 << 20 // a row group; the unit a reader holds in memory
 	groupRows         = 128 << 10
 )
 
 // Export writes a snapshot of tables of From into the archive To.
 //
-// It holds, for each worker, one row group as Arrow and one chunk as Parquet,
-// so about three times ChunkBytes in the worst case and half of it for rows that
-// compress well.
+// It holds, for each worker, up to three row groups as Arrow and up to three
+// chunks as Parquet: one of each in every step of scanning, encoding and storing.
 type Export struct {
 	From    Source
 	To      *Archive
@@ -258,7 +258,7 @@ func (x *exporter) writePage(ctx context.Context, table, n int, chunks []manifes
 		Table: t.Table.Name, Range: int64(n), From: t.Ranges[n].From, To: t.Ranges[n].To, Chunks: chunks,
 	}
 	for _, c := range chunks {
-		page.Totals.Add(totals(c))
+		page.Totals.Add(c.Totals())
 	}
 	sealed, err := manifest.SealPage(ctx, page, x.Signers[0])
 	if err != nil {
@@ -267,30 +267,20 @@ func (x *exporter) writePage(ctx context.Context, table, n int, chunks []manifes
 	return x.To.Store.Put(ctx, manifest.PageName(x.plan.Snapshot, t.Table.Name, int64(n)), bytes.NewReader(sealed), archive.PutOptions{})
 }
 
-func totals(c manifest.Chunk) manifest.Totals {
-	return manifest.Totals{Chunks: 1, Rows: c.Rows, Cells: c.Cells, RawBytes: c.RawBytes, StoredBytes: c.Size}
-}
-
 // writeChunks scans a range into chunks. A chunk ends with the row group that
 // makes it reach ChunkBytes, so the same rows under the same plan are cut the
-// same way.
+// same way. Scanning, encoding, and reading back and storing go on side by side,
+// each one step ahead of the next.
 func (x *exporter) writeChunks(ctx context.Context, table, n int) ([]manifest.Chunk, error) {
-	w := &chunkWriter{exporter: x, table: x.plan.Tables[table].Table, layout: x.layouts[table], rng: int64(n)}
-	scan := Scan{
-		Table: w.table, Layout: w.layout,
-		From: x.plan.Tables[table].Ranges[n].From, To: x.plan.Tables[table].Ranges[n].To,
-		Rows: x.plan.GroupRows, Bytes: x.plan.GroupBytes,
+	w := &chunkWriter{
+		exporter: x, table: x.plan.Tables[table].Table, layout: x.layouts[table], rng: int64(n),
+		scanned: make(chan row.Batch), encoded: make(chan encodedChunk),
 	}
-	for batch, err := range x.From.Scan(ctx, scan) {
-		if err != nil {
-			return nil, err
-		}
-		if err := w.write(ctx, batch); err != nil {
-			return nil, err
-		}
-		x.progress.add(w.table.Name, Event{Rows: int64(len(batch.Leaves)), RawBytes: batch.Bytes})
-	}
-	if err := w.finishChunk(ctx); err != nil {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return w.scan(ctx, x.plan.Tables[table].Ranges[n]) })
+	group.Go(func() error { return w.encode(ctx) })
+	group.Go(func() error { return w.keep(ctx) })
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	return w.chunks, nil
@@ -302,49 +292,119 @@ type chunkWriter struct {
 	table   manifest.Table
 	layout  row.Layout
 	rng     int64
-	attempt int64
+	scanned chan row.Batch
+	encoded chan encodedChunk
 
-	open   *archive.Writer
-	raw    int64
-	chunks []manifest.Chunk
+	attempt int64
+	chunks  []manifest.Chunk
 }
 
-func (w *chunkWriter) write(ctx context.Context, batch row.Batch) error {
-	if w.open == nil {
-		var err error
-		w.open, err = archive.NewWriter(w.layout, archive.Meta{Table: w.table.Name, Snapshot: w.plan.Snapshot})
+// encodedChunk is a chunk that is not stored yet.
+type encodedChunk struct {
+	data  []byte
+	chunk manifest.Chunk
+}
+
+// send passes a value on to the next step, unless that has ended.
+func send[T any](ctx context.Context, to chan<- T, value T) error {
+	select {
+	case to <- value:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// received yields what the step before passes on. It ends well only when that
+// step has said so by closing the channel; if it failed, ctx is done.
+func received[T any](ctx context.Context, from <-chan T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for {
+			select {
+			case value, ok := <-from:
+				if !ok || !yield(value, nil) {
+					return
+				}
+			case <-ctx.Done():
+				var none T
+				yield(none, ctx.Err())
+				return
+			}
+		}
+	}
+}
+
+func (w *chunkWriter) scan(ctx context.Context, r manifest.Range) error {
+	scan := Scan{Table: w.table, Layout: w.layout, From: r.From, To: r.To, Rows: w.plan.GroupRows, Bytes: w.plan.GroupBytes}
+	for batch, err := range w.From.Scan(ctx, scan) {
 		if err != nil {
 			return err
 		}
+		w.progress.add(w.table.Name, Event{Rows: int64(len(batch.Leaves)), RawBytes: batch.Bytes})
+		if err := send(ctx, w.scanned, batch); err != nil {
+			return err
+		}
 	}
-	if err := w.open.Write(batch); err != nil {
-		return err
-	}
-	w.raw += batch.Bytes
-	if w.raw < w.plan.ChunkBytes {
-		return nil
-	}
-	return w.finishChunk(ctx)
+	close(w.scanned)
+	return nil
 }
 
-// finishChunk reads the open chunk back, stores it, and only then counts it.
-func (w *chunkWriter) finishChunk(ctx context.Context) error {
-	if w.open == nil {
-		return nil
+func (w *chunkWriter) encode(ctx context.Context) error {
+	var open *archive.Writer
+	var raw int64
+	for batch, err := range received(ctx, w.scanned) {
+		if err != nil {
+			return err
+		}
+		if open == nil {
+			open, err = archive.NewWriter(w.layout, archive.Meta{Table: w.table.Name, Snapshot: w.plan.Snapshot})
+			if err != nil {
+				return err
+			}
+		}
+		if err := open.Write(batch); err != nil {
+			return err
+		}
+		if raw += batch.Bytes; raw < w.plan.ChunkBytes {
+			continue
+		}
+		if err := w.pass(ctx, open); err != nil {
+			return err
+		}
+		open, raw = nil, 0
 	}
-	data, chunk, err := w.open.Close()
-	w.open, w.raw = nil, 0
+	if open != nil {
+		if err := w.pass(ctx, open); err != nil {
+			return err
+		}
+	}
+	close(w.encoded)
+	return nil
+}
+
+func (w *chunkWriter) pass(ctx context.Context, open *archive.Writer) error {
+	data, chunk, err := open.Close()
 	if err != nil {
 		return err
 	}
-	if err := archive.Check(ctx, data, w.layout, chunk); err != nil {
-		return fmt.Errorf("chunk %d does not read back as it was written: %w", len(w.chunks), err)
+	return send(ctx, w.encoded, encodedChunk{data, chunk})
+}
+
+// keep reads each chunk back, stores it, and only then counts it.
+func (w *chunkWriter) keep(ctx context.Context) error {
+	for e, err := range received(ctx, w.encoded) {
+		if err != nil {
+			return err
+		}
+		if err := archive.Check(ctx, e.data, w.layout, e.chunk); err != nil {
+			return fmt.Errorf("chunk %d does not read back as it was written: %w", len(w.chunks), err)
+		}
+		if e.chunk.Name, err = w.store(ctx, e.data); err != nil {
+			return err
+		}
+		w.chunks = append(w.chunks, e.chunk)
+		w.progress.add(w.table.Name, Event{StoredBytes: e.chunk.Size})
 	}
-	if chunk.Name, err = w.store(ctx, data); err != nil {
-		return err
-	}
-	w.chunks = append(w.chunks, chunk)
-	w.progress.add(w.table.Name, Event{StoredBytes: chunk.Size})
 	return nil
 }
 
@@ -423,7 +483,8 @@ func (x *exporter) complete(ctx context.Context, results [][]rangeResult) error 
 
 // objects lists what the snapshot is made of, its manifest aside.
 func (x *exporter) objects(results [][]rangeResult) []manifest.Object {
-	objects := []manifest.Object{{Name: manifest.PlanName(x.plan.Snapshot), Size: -1, SHA256: x.planHash}}
+	planned := manifest.Manifest{Snapshot: x.plan.Snapshot, Plan: x.planHash}
+	objects := []manifest.Object{planned.PlanObject()}
 	for i, ranges := range results {
 		name := x.plan.Tables[i].Table.Name
 		for n, r := range ranges {

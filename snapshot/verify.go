@@ -218,13 +218,13 @@ func selectTables(entries []Entry, globs []string) ([]string, error) {
 
 // checkPlan makes sure that the plan is the one the manifest names.
 func checkPlan(ctx context.Context, a *Archive, e Entry) error {
-	name := manifest.PlanName(e.Manifest.Snapshot)
-	sealed, err := archive.Fetch(ctx, a.Store, manifest.Object{Name: name, Size: -1, SHA256: e.Manifest.Plan})
+	object := e.Manifest.PlanObject()
+	sealed, err := archive.Fetch(ctx, a.Store, object)
 	if err != nil {
-		return missing(name, err)
+		return missing(object.Name, err)
 	}
 	if _, err := manifest.OpenPlan(sealed, a.Policy); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", object.Name, err)
 	}
 	return nil
 }
