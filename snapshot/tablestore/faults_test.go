@@ -1,0 +1,125 @@
+package tablestore
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/otsnap/otsnap/manifest"
+	"github.com/otsnap/otsnap/snapshot"
+	"github.com/otsnap/otsnap/snapshot/tablestore/local"
+)
+
+// faults are the ways the local server goes wrong, and the actions that must
+// survive each.
+var faults = map[local.FaultKind][]string{
+	local.FaultBusy:        everyAction,
+	local.FaultUnavailable: everyAction,
+	local.FaultInternal:    everyAction,
+	local.FaultNotReady:    everyAction,
+	local.FaultTooFrequent: everyAction,
+	local.FaultCutBefore:   everyAction,
+	local.FaultTimeout:     everyAction,
+	local.FaultCutAfter:    everyAction,
+	local.FaultTruncate:    everyAction,
+	local.FaultFlip:        everyAction,
+	local.FaultCorrupt:     {"GetRange"},
+	local.FaultRows:        {"BatchWriteRow"},
+	local.FaultRowsTimeout: {"BatchWriteRow"},
+	local.FaultEmptyPage:   {"GetRange"},
+}
+
+var everyAction = []string{
+	"ListTable", "CreateTable", "DescribeTable", "UpdateTable", "ComputeSplitPointsBySize", "BatchWriteRow", "GetRange",
+}
+
+func TestEveryFaultIsSurvived(t *testing.T) {
+	for kind, actions := range faults {
+		t.Run(string(kind), func(t *testing.T) {
+			s := newStage(t)
+			var list []local.Fault
+			for _, action := range actions {
+				list = append(list, local.Fault{Action: action, Kind: kind, Times: 2})
+			}
+			if err := s.server.Misbehave(list...); err != nil {
+				t.Fatal(err)
+			}
+			in := s.open(t, pageLimit(100))
+			var mu sync.Mutex
+			failed := make(map[string]bool)
+			in.onRetry = func(r Retry) {
+				mu.Lock()
+				defer mu.Unlock()
+				failed[r.Action] = true
+				if !errors.Is(r.Err, snapshot.ErrUnavailable) {
+					t.Errorf("%s is said to be %v", kind, r.Err)
+				}
+			}
+			wholeLife(t, s, in)
+			for _, action := range actions {
+				if !failed[action] && !harmless(kind, action) {
+					t.Errorf("%s never failed", action)
+				}
+			}
+		})
+	}
+}
+
+// harmless reports whether a fault leaves an answer what it was: one without
+// bytes has none to lose, and a page without rows is no fault.
+func harmless(kind local.FaultKind, action string) bool {
+	return kind == local.FaultEmptyPage ||
+		action == "CreateTable" && (kind == local.FaultTruncate || kind == local.FaultFlip)
+}
+
+// wholeLife makes a table, fills, lists, describes, splits and reads it.
+func wholeLife(t *testing.T, s *stage, in *Instance) {
+	t.Helper()
+	table := orders
+	table.Options = manifest.Options{TTL: -1, MaxVersions: 1000, Deviation: 1e10, AllowUpdate: true}
+	rows := sample(400, 11)
+	mustCreate(t.Context(), t, in, table)
+	mustWrite(t, in, table, rows)
+	if err := in.Finish(t.Context(), table); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := in.Tables(t.Context()); err != nil || !reflect.DeepEqual(names, []string{"orders"}) {
+		t.Errorf("tables are %v, %v", names, err)
+	}
+	described, err := in.Describe(t.Context(), "orders")
+	if err != nil || described.Options != table.Options {
+		t.Errorf("described as %+v, %v", described.Options, err)
+	}
+	keys, err := in.Split(t.Context(), table, 20_000)
+	if err != nil || len(keys) == 0 {
+		t.Errorf("split at %v, %v", keys, err)
+	}
+	got, err := scan(t, in, snapshot.Scan{Table: table, Layout: layoutOf(t, table), Rows: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	compareRows(t, got, wire(rows))
+	if err := s.server.Misbehave(); err != nil {
+		t.Fatal(err)
+	}
+	compareRows(t, wire(s.read(t, table)), wire(rows))
+}
+
+// A cell whose checksum stays wrong is the service's trouble, not the data's.
+func TestCorruptionForEverIsNamed(t *testing.T) {
+	s := newStage(t)
+	s.create(t, orders)
+	s.fill(t, orders, sample(50, 12))
+	if err := s.server.Misbehave(local.Fault{Action: "GetRange", Kind: local.FaultCorrupt}); err != nil {
+		t.Fatal(err)
+	}
+	in := s.open(t)
+	in.giveUpAfter = time.Second
+	_, err := scan(t, in, snapshot.Scan{Table: orders, Layout: layoutOf(t, orders)})
+	if !errors.Is(err, snapshot.ErrUnavailable) || !strings.Contains(err.Error(), "table orders") || !strings.Contains(err.Error(), "given up after") {
+		t.Errorf("got %v", err)
+	}
+}
