@@ -79,11 +79,10 @@ type bitmap struct{ vector[byte] }
 
 // set makes bit i one; bits before it that were not set are zero.
 func (b *bitmap) set(i int) {
-	at := uint(i) / 8
-	if at >= uint(len(b.items)) {
-		b.pad(int(at)+1, 0)
+	if i>>3 >= len(b.items) {
+		b.pad(i>>3+1, 0)
 	}
-	b.items[at] |= 1 << (uint(i) % 8)
+	b.items[i>>3] |= 1 << (i & 7)
 }
 
 // column grows one Arrow array. Only what is there is written: the nulls before

@@ -7,20 +7,17 @@ import "encoding/binary"
 //
 // Two properties of P make it quick to compute. The powers of x repeat with
 // period 127 modulo P, so x^128 = x, and 16 bytes are added to a sum of 16 bytes
-// by shifting the sum left by one bit. And P^8 = x^64 + x^16 + x^8 + 1 is 0
-// modulo P, so the upper half of the sum is added to the lower with two shifts.
-// What is left are 8 bytes, and one table look-up for each.
+// by shifting the sum left by one bit. And squaring P gives x^16 = x^4 + x^2 + 1,
+// x^32 = x^8 + x^4 + 1 and x^64 = x^16 + x^8 + 1 modulo P, so the upper half of a
+// sum is added to the lower with two shifts, until it is two bytes long.
 
 // crcTables[k][b] is the checksum of the byte b followed by k zero bytes.
 var crcTables = newCRCTables()
 
-func newCRCTables() (t [8][256]byte) {
+func newCRCTables() (t [2][256]byte) {
 	for b := range 256 {
-		crc := byte(b)
-		for k := range t {
-			crc = crcBits(crc)
-			t[k][b] = crc
-		}
+		t[0][b] = crcBits(byte(b))
+		t[1][b] = crcBits(t[0][b])
 	}
 	return t
 }
@@ -98,9 +95,15 @@ func (s sum) add8(word uint64) sum {
 
 // checksum returns the CRC-8 of the message.
 func (s sum) checksum() byte {
+	// Each line halves what is left, from 16 bytes down to two. The bits a shift
+	// pushes over the half are few, and go round again.
 	over := s.hi>>48 ^ s.hi>>56
 	m := s.lo ^ s.hi ^ s.hi<<8 ^ s.hi<<16 ^ over ^ over<<8 ^ over<<16
-	t := &crcTables
-	return t[0][byte(m)] ^ t[1][byte(m>>8)] ^ t[2][byte(m>>16)] ^ t[3][byte(m>>24)] ^
-		t[4][byte(m>>32)] ^ t[5][byte(m>>40)] ^ t[6][byte(m>>48)] ^ t[7][m>>56]
+	h := m >> 32
+	m = m&0xffffffff ^ h ^ h<<4 ^ h<<8
+	h = m >> 16
+	m = m&0xffff ^ h ^ h<<2 ^ h<<4
+	h = m >> 16
+	m = m&0xffff ^ h ^ h<<2 ^ h<<4
+	return crcTables[0][byte(m)] ^ crcTables[1][byte(m>>8)]
 }
