@@ -35,7 +35,7 @@ func (in *Instance) control(ctx context.Context, action, table string, use func(
 		case err != nil && sent:
 			return r.unreadable(err)
 		case err != nil:
-			return fmt.Errorf("%s, table %s: %w", action, table, err)
+			return fmt.Errorf("%s: %w", r, err)
 		}
 		return nil
 	})

@@ -114,17 +114,11 @@ func (e *Error) passes() bool {
 
 // transportError says that a question or its answer was lost or damaged on the way.
 type transportError struct {
-	action, table string
-	cause         error
+	what  string // was asked
+	cause error
 }
 
-func (e *transportError) Error() string {
-	if e.table == "" {
-		return e.action + ": " + e.cause.Error()
-	}
-	return e.action + ", table " + e.table + ": " + e.cause.Error()
-}
-
+func (e *transportError) Error() string        { return e.what + ": " + e.cause.Error() }
 func (e *transportError) Unwrap() error        { return e.cause }
 func (e *transportError) Is(target error) bool { return target == snapshot.ErrUnavailable }
 

@@ -2,12 +2,15 @@ package tablestore
 
 import (
 	"errors"
-	"reflect"
+	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	ots "github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/otsnap/otsnap/snapshot/tablestore/local"
@@ -58,7 +61,11 @@ func TestEveryFaultIsSurvived(t *testing.T) {
 					t.Errorf("%s is said to be %v", kind, r.Err)
 				}
 			}
-			wholeLife(t, s, in)
+			wholeLife(t, in, orders)
+			if err := s.server.Misbehave(); err != nil {
+				t.Fatal(err)
+			}
+			compareRows(t, wire(s.read(t, orders)), wire(lifeRows))
 			for _, action := range actions {
 				if !failed[action] && !harmless(kind, action) {
 					t.Errorf("%s never failed", action)
@@ -75,37 +82,63 @@ func harmless(kind local.FaultKind, action string) bool {
 		action == "CreateTable" && (kind == local.FaultTruncate || kind == local.FaultFlip)
 }
 
-// wholeLife makes a table, fills, lists, describes, splits and reads it.
-func wholeLife(t *testing.T, s *stage, in *Instance) {
+// lifeRows are what is in a table after wholeLife.
+var lifeRows = sample(400, 11)
+
+// wholeLife makes a table, fills, finishes, lists, describes, splits and reads it.
+func wholeLife(t *testing.T, in *Instance, table manifest.Table) {
 	t.Helper()
-	table := orders
 	table.Options = manifest.Options{TTL: -1, MaxVersions: 1000, Deviation: 1e10, AllowUpdate: true}
-	rows := sample(400, 11)
 	mustCreate(t.Context(), t, in, table)
-	mustWrite(t, in, table, rows)
+	mustWrite(t, in, table, lifeRows)
 	if err := in.Finish(t.Context(), table); err != nil {
 		t.Fatal(err)
 	}
-	if names, err := in.Tables(t.Context()); err != nil || !reflect.DeepEqual(names, []string{"orders"}) {
+	if names, err := in.Tables(t.Context()); err != nil || !slices.Contains(names, table.Name) {
 		t.Errorf("tables are %v, %v", names, err)
 	}
-	described, err := in.Describe(t.Context(), "orders")
-	if err != nil || described.Options != table.Options {
-		t.Errorf("described as %+v, %v", described.Options, err)
+	described, err := in.Describe(t.Context(), table.Name)
+	if err != nil || described.Options != table.Options || !slices.Equal(described.Key, table.Key) {
+		t.Errorf("described as %+v, %v", described, err)
 	}
-	keys, err := in.Split(t.Context(), table, 20_000)
-	if err != nil || len(keys) == 0 {
-		t.Errorf("split at %v, %v", keys, err)
+	if _, err := in.Split(t.Context(), table, 20_000); err != nil {
+		t.Error(err)
 	}
 	got, err := scan(t, in, snapshot.Scan{Table: table, Layout: layoutOf(t, table), Rows: 64})
 	if err != nil {
 		t.Fatal(err)
 	}
-	compareRows(t, got, wire(rows))
-	if err := s.server.Misbehave(); err != nil {
+	compareRows(t, got, wire(lifeRows))
+}
+
+// TestLive runs against a real instance: OTSNAP_TEST_TABLESTORE is its address,
+// ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET its key. It
+// makes a table and drops it.
+func TestLive(t *testing.T) {
+	address := os.Getenv("OTSNAP_TEST_TABLESTORE")
+	if address == "" {
+		t.Skip("OTSNAP_TEST_TABLESTORE names no instance")
+	}
+	c, err := ParseURL(address)
+	if err != nil {
 		t.Fatal(err)
 	}
-	compareRows(t, wire(s.read(t, table)), wire(rows))
+	c.AccessKeyID = os.Getenv("ALIBABA_CLOUD_ACCESS_KEY_ID")
+	c.AccessKeySecret = os.Getenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
+	in, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := orders
+	table.Name = fmt.Sprintf("otsnap_test_%d", time.Now().UnixNano())
+	sdk := ots.NewClient(c.Endpoint, c.Instance, c.AccessKeyID, c.AccessKeySecret)
+	t.Cleanup(func() {
+		if _, err := sdk.DeleteTable(&ots.DeleteTableRequest{TableName: table.Name}); err != nil {
+			t.Error(err)
+		}
+	})
+	wholeLife(t, in, table)
+	compareRows(t, wire((&stage{sdk: sdk}).read(t, table)), wire(lifeRows))
 }
 
 // A cell whose checksum stays wrong is the service's trouble, not the data's.

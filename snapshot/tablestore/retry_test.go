@@ -268,6 +268,11 @@ func TestAttemptThatHangsIsMadeAgain(t *testing.T) {
 		if err != nil || len(names) != 1 {
 			t.Errorf("got %v, %v", names, err)
 		}
+		s = &service{answers: []answer{hang}}
+		_, err = s.open(t).list(t.Context())
+		if !errors.Is(err, snapshot.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("for ever: got %v", err)
+		}
 	})
 }
 

@@ -2,7 +2,6 @@ package tablestore
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -141,9 +140,6 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 func TestSDKIsPinned(t *testing.T) {
 	const want = "\tgithub.com/aliyun/aliyun-tablestore-go-sdk v1.8.0\n"
 	mod, err := os.ReadFile("../../go.mod")
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skip("not in the module's own tree")
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,9 +32,16 @@ type request struct {
 	body   []byte
 }
 
+func (r request) String() string {
+	if r.table == "" {
+		return r.action
+	}
+	return r.action + ", table " + r.table
+}
+
 // lost wraps trouble on the way.
 func (r request) lost(cause error) error {
-	return &transportError{action: r.action, table: r.table, cause: cause}
+	return &transportError{what: r.String(), cause: cause}
 }
 
 // unreadable says that the answer came as it was sent and makes no sense.
@@ -45,8 +52,17 @@ func (r request) unreadable(cause error) error {
 // post makes one attempt. The answer is appended to buf[:0], its digest
 // checked. Errors are an *[Error] or a *transportError.
 func (in *Instance) post(ctx context.Context, r request, buf []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	bounded, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
+	answer, err := in.send(bounded, r, buf)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		// The caller's context has not ended, so no error may say that one has.
+		return nil, r.lost(fmt.Errorf("no answer within %s", attemptTime))
+	}
+	return answer, err
+}
+
+func (in *Instance) send(ctx context.Context, r request, buf []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, in.endpoint+"/"+r.action, bytes.NewReader(r.body))
 	if err != nil {
 		return nil, err
