@@ -3,6 +3,7 @@ package archive_test
 import (
 	"bytes"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/otsnap/otsnap/archive"
@@ -71,5 +72,45 @@ func TestTheSameRowsGiveTheSameBytes(t *testing.T) {
 	second, _ := write(t, l, batches(t, 700, 300)...)
 	if !bytes.Equal(first, second) {
 		t.Error("two chunks of the same rows differ")
+	}
+}
+
+func TestManyChunksAreWrittenAndReadAtOnce(t *testing.T) {
+	l := orders(t)
+	all := batches(t, 200, 100)
+	want, c := write(t, l, all...)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			data, _ := write(t, l, all...)
+			if !bytes.Equal(data, want) {
+				t.Error("another chunk came out")
+			}
+			if err := archive.Check(t.Context(), data, l, c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestAWideTableIsReadBack(t *testing.T) {
+	var columns []manifest.Column
+	for i := range 256 {
+		columns = append(columns, manifest.Column{Name: fmt.Sprintf("column_%03d", i), Type: []manifest.Type{manifest.Integer, manifest.String, manifest.Double, manifest.Boolean, manifest.Binary}[i%5]})
+	}
+	l, err := row.NewLayout([]manifest.KeyColumn{{Name: "id", Type: manifest.Integer}}, columns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := []any{int64(7), "seven", 7.5, true, []byte{7}}
+	var rows [][]byte
+	for i := range 300 {
+		c := i % 256
+		rows = append(rows, wire([]cell{{name: "id", value: int64(i)}}, []cell{{columns[c].Name, values[c%5], int64(i)}}))
+	}
+	data, c := write(t, l, batch(t, l, rows...))
+	if err := archive.Check(t.Context(), data, l, c); err != nil {
+		t.Error(err)
 	}
 }

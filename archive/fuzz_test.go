@@ -13,7 +13,7 @@ import (
 // ends, with the rows signed or with ErrCorrupt.
 func FuzzRead(f *testing.F) {
 	l := orders(f)
-	all := batches(f, 20, 10)
+	all := batches(f, 3, 2)
 	compressed, c := write(f, l, all...)
 	records := []arrow.RecordBatch{all[0].Record, all[1].Record}
 	f.Add(compressed)
