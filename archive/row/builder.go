@@ -41,6 +41,10 @@ type Builder struct {
 	leaves []manifest.Hash
 }
 
+// maxBatch is how large a batch can be in PlainBuffer, because the offsets of an
+// array have 32 bits.
+const maxBatch = math.MaxInt32
+
 // NewBuilder returns a Builder of batches in a layout made by [NewLayout]. Their
 // memory comes from mem.
 func NewBuilder(mem memory.Allocator, l Layout) *Builder {
@@ -109,8 +113,7 @@ func (b *Builder) Append(wire []byte) (rest []byte, err error) {
 			return nil, b.explain(wire, err)
 		}
 	}
-	// An array's offsets have 32 bits.
-	if b.bytes+int64(len(row)) > math.MaxInt32 {
+	if b.bytes+int64(len(row)) > maxBatch {
 		return nil, b.explain(wire, errors.New("the batch would be larger than 2 GiB"))
 	}
 	b.leaves = append(b.leaves, manifest.LeafHash(row))

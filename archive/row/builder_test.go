@@ -298,6 +298,22 @@ func TestBatchesShareNothingWithTheWire(t *testing.T) {
 	}
 }
 
+func TestABatchIsNeverLargerThanItsOffsets(t *testing.T) {
+	wire := cellsRow(testCell{"title", "t", 1}).wire()
+	b := NewBuilder(memory.DefaultAllocator, testLayout(t))
+	b.bytes = maxBatch - int64(len(wire))
+	if _, err := b.Append(wire); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Append(wire); err == nil || !strings.Contains(err.Error(), "larger than 2 GiB") {
+		t.Fatalf("error is %v", err)
+	}
+	b.Batch()
+	if _, err := b.Append(wire); err != nil {
+		t.Errorf("after the batch: %v", err)
+	}
+}
+
 func TestMemoryIsGivenBack(t *testing.T) {
 	l := testLayout(t)
 	rnd := rand.New(rand.NewPCG(13, 14))

@@ -102,7 +102,8 @@ func (e *Encoder) reset(rec arrow.RecordBatch) (err error) {
 	return nil
 }
 
-// Cells returns the number of cells of row i, every version counted.
+// Cells returns the number of cells of row i, every version counted. There must
+// be a row i.
 func (e *Encoder) Cells(i int) int {
 	from, to := e.more.bounds(i)
 	n := to - from
@@ -114,7 +115,7 @@ func (e *Encoder) Cells(i int) int {
 	return n
 }
 
-// AppendKey appends the key of row i.
+// AppendKey appends the key of row i. There must be a row i.
 func (e *Encoder) AppendKey(dst []byte, i int) []byte {
 	for c := range e.fields[:e.keys] {
 		f := &e.fields[c]
@@ -136,6 +137,7 @@ func (e *Encoder) AppendRow(dst []byte, i int) ([]byte, error) {
 	}
 	out, crc := e.appendKeyCells(dst, i)
 	if w.plain() && e.version.has(i) {
+		// Nearly all rows are plain. One without cells is an error for walk to name.
 		if plain := e.appendPlain(out, i, crc); len(plain) > len(out) {
 			return plain, nil
 		}

@@ -153,26 +153,31 @@ func AppendBound(dst []byte, cols []manifest.KeyColumn, k manifest.Key, end bool
 	var crc byte
 	var value []byte
 	for _, c := range cols {
-		kind := absent
+		has := absent
 		if len(k) > 0 {
-			kind, _ = kindOf(c.Type)
+			has, _ = kindOf(c.Type)
 			var err error
-			if value, k, err = cutKeyValue(value[:0], kind, k); err != nil {
+			if value, k, err = cutKeyValue(value[:0], has, k); err != nil {
 				return dst, fmt.Errorf("row: key column %q: %w", c.Name, err)
 			}
 		}
-		start := len(out)
-		out = appendValue(cellHead(out, c.Name), kind, value)
-		out = append(out, tagCellChecksum, 0)
-		body := start + 6 + len(c.Name) + 5
-		cellCRC := sumOf(rest([]byte(c.Name)), out, body, len(out)-2).checksum()
-		out[len(out)-1] = cellCRC
-		crc = crcByte(crc, cellCRC)
+		var of byte
+		out, of = appendKeyCell(out, c.Name, has, value)
+		crc = crcByte(crc, of)
 	}
 	if len(k) > 0 {
 		return dst, fmt.Errorf("row: key has %d bytes more than the table's columns", len(k))
 	}
 	return append(out, tagRowChecksum, crcByte(crc, 0)), nil
+}
+
+// appendKeyCell appends a cell of a primary key and returns its checksum.
+func appendKeyCell(dst []byte, name string, k kind, value []byte) ([]byte, byte) {
+	dst = cellHead(dst, name)
+	body := len(dst) + 5
+	dst = appendValue(dst, k, value)
+	crc := sumOf(rest([]byte(name)), dst, body, len(dst)).checksum()
+	return append(dst, tagCellChecksum, crc), crc
 }
 
 // appendValue appends a value with its tag. Kinds that are no values ignore it.
@@ -204,12 +209,12 @@ func FormatKey(cols []manifest.KeyColumn, k manifest.Key) string {
 		if len(left) == 0 {
 			break
 		}
-		kind, _ := kindOf(c.Type)
-		value, after, err := cutKeyValue(nil, kind, left)
+		of, _ := kindOf(c.Type)
+		value, after, err := cutKeyValue(nil, of, left)
 		if err != nil {
 			return "malformed key 0x" + k.String()
 		}
-		parts = append(parts, newValue(kind, value).String())
+		parts = append(parts, newValue(of, value).String())
 		left = after
 	}
 	if len(left) > 0 {
