@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/otsnap/otsnap/snapshot"
+	"github.com/spf13/cobra"
+)
+
+// compareOptions are the flags of compare.
+type compareOptions struct {
+	archive     archiveFlags
+	instance    instanceFlags
+	snapshot    string
+	tables      []string
+	workers     int
+	differences int
+}
+
+func (a *app) compareCommand() *cobra.Command {
+	var o compareOptions
+	o.instance.giveUpAfter.Duration = 5 * time.Minute
+	cmd := &cobra.Command{
+		Use:   "compare ARCHIVE INSTANCE",
+		Short: "Compare live tables with a snapshot, cell by cell",
+		Long: `Compare live tables with a snapshot, cell by cell, and name what differs: table,
+key, cell. The tables are read in full. Rows written since the snapshot differ.`,
+		Example: `  otsnap compare /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com
+  otsnap compare /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com --table orders --differences 500`,
+		Args: arguments([]string{"ARCHIVE", "INSTANCE"}, 0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.compare(cmd.Context(), args[0], args[1], o)
+		},
+	}
+	o.archive.add(cmd)
+	o.instance.add(cmd)
+	addSnapshotFlag(cmd, &o.snapshot, "the newest")
+	addTableFlag(cmd, &o.tables)
+	addWorkersFlag(cmd, &o.workers)
+	cmd.Flags().IntVar(&o.differences, "differences", 20, "`NUMBER` of differences to name for each table; all are counted")
+	return cmd
+}
+
+func (a *app) compare(ctx context.Context, location, address string, o compareOptions) error {
+	shown := a.reporter()
+	defer shown.Close()
+	with, err := a.openInstance(address, o.instance, shown)
+	if err != nil {
+		return err
+	}
+	from, err := a.openArchive(ctx, location, o.archive)
+	if err != nil {
+		return err
+	}
+	report, err := snapshot.Compare{
+		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, With: with,
+		Workers: o.workers, Limit: o.differences, Now: a.now, Progress: shown.Event,
+	}.Run(ctx)
+	shown.Close()
+	return a.conclude(ctx, from, report, err)
+}

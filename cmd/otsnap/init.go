@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/otsnap/otsnap/manifest"
+	"github.com/otsnap/otsnap/snapshot"
+	"github.com/spf13/cobra"
+)
+
+// initOptions are the flags of init.
+type initOptions struct {
+	keys, public, notaries []string
+	threshold              int64
+	trust                  string
+}
+
+func (a *app) initCommand() *cobra.Command {
+	var o initOptions
+	cmd := &cobra.Command{
+		Use:   "init ARCHIVE --key FILE",
+		Short: "Make a new archive",
+		Long: `Make a new archive in a directory, with a policy that says who may sign in it.
+
+Exporters (--key, --public) sign snapshots and their parts; notaries (--notary)
+can only countersign a snapshot. With --threshold 2 a snapshot needs two of the
+keys. The policy itself is signed by the private keys given here, which must be
+as many as the threshold. It is what the archive's id is made of and cannot be
+changed later.
+
+The id is written to a trust file: the one named by --trust or OTSNAP_TRUST, or
+else one of the archive's own under otsnap/ in your configuration directory.`,
+		Example: `  otsnap init /backup/shop --key exporter.pem
+  otsnap init /backup/shop --key exporter.pem --notary notary.pem --threshold 2`,
+		Args: arguments([]string{"ARCHIVE"}, 0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(o.keys)+len(o.notaries) == 0 {
+				return advise(usage(cmd, "--key FILE is missing: an archive needs a key to sign with"), "to make one: otsnap key gen --out exporter.pem")
+			}
+			return a.init(cmd.Context(), args[0], o)
+		},
+	}
+	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "private key `FILE` of an exporter (repeat for more)")
+	cmd.Flags().StringArrayVar(&o.public, "public", nil, "public key `FILE` of an exporter that signs elsewhere (repeat for more)")
+	cmd.Flags().StringArrayVar(&o.notaries, "notary", nil, "private or public key `FILE` of a notary (repeat for more)")
+	cmd.Flags().Int64Var(&o.threshold, "threshold", 1, "`NUMBER` of keys that must sign a snapshot")
+	cmd.Flags().StringVar(&o.trust, "trust", "", "trust `FILE` to write")
+	return cmd
+}
+
+// initResult is what init tells.
+type initResult struct {
+	Archive   string               `json:"archive"`
+	ID        manifest.Hash        `json:"id"`
+	Trust     string               `json:"trust_file"`
+	Threshold int64                `json:"threshold"`
+	Keys      []manifest.PolicyKey `json:"keys"`
+}
+
+func (a *app) init(ctx context.Context, location string, o initOptions) error {
+	where, err := locate(location)
+	if err != nil {
+		return err
+	}
+	policy, signing, err := o.policy(a.now())
+	if err != nil {
+		return err
+	}
+	file, err := a.trustFile(where, o.trust)
+	if err != nil {
+		return err
+	}
+	if err := file.vacant(); err != nil {
+		return err
+	}
+	store, err := where.create()
+	if err != nil {
+		return err
+	}
+	trust, err := snapshot.Init(ctx, store, policy, signing...)
+	if errors.Is(err, fs.ErrExist) {
+		return advise(fmt.Errorf("%s: %w", where.name, err), "to use it from this machine, give its id once: otsnap verify %s --archive-id ID", location)
+	}
+	if err != nil {
+		return err
+	}
+	if err := newFile(file.path, trust.Format(), 0o644); err != nil {
+		return advise(fmt.Errorf("the archive was made, but not its trust file: %w", err),
+			"write down the archive's id, %s, and give it with --archive-id from now on", trust.Archive)
+	}
+	result := initResult{Archive: where.name, ID: trust.Archive, Trust: file.path, Threshold: policy.Threshold, Keys: policy.Keys}
+	return a.answer(result, result.print)
+}
+
+func (r initResult) print(w io.Writer) {
+	fmt.Fprintf(w, "archive     %s\n", console.Quote(r.Archive))
+	fmt.Fprintf(w, "archive id  %s\n", r.ID)
+	fmt.Fprintf(w, "trust file  %s\n", console.Quote(r.Trust))
+	fmt.Fprintf(w, "signed by   %d of %s:\n", r.Threshold, console.Count(len(r.Keys), "key"))
+	printKeys(w, r.Keys)
+	fmt.Fprint(w, `
+Write the archive id down, and keep it and a copy of the key away from the archive.
+Whoever restores on another machine needs the id (--archive-id) to know that this
+archive is yours; everything else is checked from there.
+`)
+}
+
+// policy is the policy the flags ask for, and the private keys there are to sign
+// it.
+func (o initOptions) policy(now time.Time) (*manifest.Policy, []manifest.Signer, error) {
+	p := &manifest.Policy{
+		Format: manifest.Format, Version: 1, Threshold: o.threshold,
+		Created: manifest.Time{Time: now.UTC().Truncate(time.Second)},
+	}
+	var signing []manifest.Signer
+	for _, group := range []struct {
+		files []string
+		role  string
+		read  func(path string) (manifest.PublicKey, manifest.Signer, error)
+	}{
+		{o.keys, manifest.Exporter, readPrivate},
+		{o.public, manifest.Exporter, readPublic},
+		{o.notaries, manifest.Notary, readEither},
+	} {
+		for _, path := range group.files {
+			key, signer, err := group.read(path)
+			if err != nil {
+				return nil, nil, err
+			}
+			if signer != nil {
+				signing = append(signing, signer)
+			}
+			p.Keys = append(p.Keys, manifest.NewPolicyKey(keyName(path), group.role, key))
+		}
+	}
+	if err := p.Validate(); err != nil {
+		return nil, nil, misused("policy: %w", err)
+	}
+	if err := p.Check(signing...); err != nil {
+		return nil, nil, advise(misused("%w", err), "give as many private keys as the threshold: the policy is signed by them here and now")
+	}
+	return p, signing, nil
+}
+
+func readPrivate(path string) (manifest.PublicKey, manifest.Signer, error) {
+	all, err := signers([]string{path})
+	if err != nil {
+		return manifest.PublicKey{}, nil, err
+	}
+	return all[0].Key(), all[0], nil
+}
+
+func readPublic(path string) (manifest.PublicKey, manifest.Signer, error) {
+	key, err := publicKey(path)
+	return key, nil, err
+}
+
+func readEither(path string) (manifest.PublicKey, manifest.Signer, error) {
+	if key, err := publicKey(path); err == nil {
+		return key, nil, nil
+	}
+	return readPrivate(path)
+}
+
+// keyName names a key in a policy after its file: exporter.pem is exporter.
+func keyName(path string) string {
+	name := strings.TrimSuffix(filepath.Base(path), ".pub")
+	return strings.TrimSuffix(name, filepath.Ext(name))
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/otsnap/otsnap/manifest"
+	"github.com/otsnap/otsnap/snapshot"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) showCommand() *cobra.Command {
+	var flags archiveFlags
+	cmd := &cobra.Command{
+		Use:   "show ARCHIVE [SNAPSHOT]",
+		Short: "Show an archive's keys and what a snapshot holds",
+		Long: `Show an archive's keys and what a snapshot holds, the newest unless another one
+is named by its number, its id or the start of it. Signatures and chain are
+checked first. --json prints the whole policy and manifest.`,
+		Example: `  otsnap show /backup/shop
+  otsnap show /backup/shop 17 --json | jq '.manifest.tables[].table'`,
+		Args: arguments([]string{"ARCHIVE"}, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			which := ""
+			if len(args) == 2 {
+				which = args[1]
+			}
+			return a.show(cmd.Context(), args[0], which, flags)
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+// showResult is what show tells. An archive without a snapshot has no manifest.
+type showResult struct {
+	Archive  manifest.Hash      `json:"archive"`
+	Policy   *manifest.Policy   `json:"policy"`
+	Digest   *manifest.Hash     `json:"digest,omitempty"`
+	Manifest *manifest.Manifest `json:"manifest,omitempty"`
+}
+
+func (a *app) show(ctx context.Context, location, which string, flags archiveFlags) error {
+	from, err := a.openArchive(ctx, location, flags)
+	if err != nil {
+		return err
+	}
+	chain, err := from.Chain(ctx)
+	if err != nil {
+		return err
+	}
+	result := showResult{Archive: from.Policy.ID(), Policy: from.Policy}
+	if len(chain) > 0 || which != "" {
+		e, err := from.Find(ctx, which)
+		if err != nil {
+			return err
+		}
+		result.Digest, result.Manifest = &e.Digest, e.Manifest
+	}
+	err = a.answer(result, func(w io.Writer) {
+		printArchive(w, from, len(chain))
+		if result.Manifest != nil {
+			fmt.Fprintln(w)
+			printManifest(w, snapshot.Entry{Manifest: result.Manifest, Digest: *result.Digest})
+		}
+	})
+	if err == nil && len(chain) > 0 {
+		from.remember(chain[len(chain)-1])
+	}
+	return err
+}
+
+func printArchive(w io.Writer, o *opened, snapshots int) {
+	fmt.Fprintf(w, "archive id  %s\n", o.Policy.ID())
+	fmt.Fprintf(w, "made        %s\n", o.Policy.Created.Format(time.RFC3339))
+	fmt.Fprintf(w, "snapshots   %s\n", console.Number(snapshots))
+	fmt.Fprintf(w, "trust file  %s, %s\n", console.Quote(o.file.path), seen(o.Trust))
+	fmt.Fprintf(w, "signed by   %d of %s:\n", o.Policy.Threshold, console.Count(len(o.Policy.Keys), "key"))
+	printKeys(w, o.Policy.Keys)
+}
+
+// seen is how far this reader had seen the archive before, in words.
+func seen(t manifest.Trust) string {
+	if t.Seq == 0 {
+		return "no snapshot seen yet"
+	}
+	return fmt.Sprintf("seen up to number %d", t.Seq)
+}
+
+func printManifest(w io.Writer, e snapshot.Entry) {
+	m := e.Manifest
+	fmt.Fprintf(w, "snapshot    %s\n", m.Snapshot)
+	fmt.Fprintf(w, "number      %d\n", m.Seq)
+	fmt.Fprintf(w, "manifest    sha256:%s\n", e.Digest)
+	fmt.Fprintf(w, "instance    %s\n", printInstance(m.Instance))
+	fmt.Fprintf(w, "window      %s to %s\n", m.Started.Format(time.RFC3339), m.Finished.Format(time.RFC3339))
+	fmt.Fprintf(w, "written by  %s\n", console.Printable(m.Tool+" ("+m.Build+")"))
+	fmt.Fprintf(w, "tables      %s, %s, %s\n", console.Number(len(m.Tables)), console.Count(m.Totals.Rows, "row"), console.Count(m.Totals.Cells, "cell"))
+	printTables(w, m.Tables)
+	for _, t := range m.Tables {
+		fmt.Fprintln(w)
+		printSchema(w, t.Table)
+	}
+}
+
+func printSchema(w io.Writer, t manifest.Table) {
+	fmt.Fprintf(w, "table %s\n", console.Quote(t.Name))
+	var key []string
+	for _, k := range t.Key {
+		text := fmt.Sprintf("%s %s", console.Quote(k.Name), k.Type)
+		if k.AutoIncrement {
+			text += " AUTO_INCREMENT"
+		}
+		key = append(key, text)
+	}
+	line := func(name string, values []string) {
+		if len(values) > 0 {
+			fmt.Fprintf(w, "  %-12s  %s\n", name, strings.Join(values, ", "))
+		}
+	}
+	line("primary key", key)
+	line("predefined", columns(t.Defined))
+	line("columns", columns(t.Columns))
+	line("options", []string{"versions " + unlimited(t.Options.MaxVersions), "TTL " + unlimited(t.Options.TTL)})
+	for _, i := range t.Indexes {
+		line("index", []string{console.Quote(i.Name) + " " + i.Type})
+	}
+	for _, i := range t.SearchIndexes {
+		line("search index", []string{console.Quote(i.Name)})
+	}
+	for _, property := range t.NotCaptured {
+		line("not captured", []string{console.Printable(property)})
+	}
+}
+
+func columns(all []manifest.Column) []string {
+	var text []string
+	for _, c := range all {
+		text = append(text, fmt.Sprintf("%s %s", console.Quote(c.Name), c.Type))
+	}
+	return text
+}
+
+func unlimited(n int64) string {
+	if n == -1 {
+		return "unlimited"
+	}
+	return console.Number(n)
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/otsnap/otsnap/manifest"
+	"github.com/otsnap/otsnap/snapshot"
+)
+
+// printKeys lists the keys of a policy.
+func printKeys(w io.Writer, keys []manifest.PolicyKey) {
+	var t console.Table
+	t.Row("name", "role", "type", "key id")
+	for _, k := range keys {
+		id := "unreadable"
+		if key, err := k.Key(); err == nil {
+			id = "sha256:" + key.ID().String()
+		}
+		t.Row(console.Quote(k.Name), k.Role, k.Algorithm, id)
+	}
+	t.Print(w)
+}
+
+func printInstance(i manifest.Instance) string {
+	return fmt.Sprintf("%s at %s", console.Quote(i.Name), console.Quote(i.Endpoint))
+}
+
+// printReport writes what a run proved, table by table, and what it found.
+func printReport(w io.Writer, r *snapshot.Report, took string) {
+	switch r.Kind {
+	case "verify":
+		printVerified(w, r, took)
+	default:
+		printCompared(w, r, took)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(w, "note: %s\n", console.Printable(n))
+	}
+}
+
+// proof is what each level of a verification shows for a table.
+func proof(level string) string {
+	switch level {
+	case snapshot.Objects.String():
+		return "signatures, sizes"
+	case snapshot.Hashes.String():
+		return "signatures, hashes"
+	}
+	return "signatures, hashes, rows rebuilt"
+}
+
+func printVerified(w io.Writer, r *snapshot.Report, took string) {
+	var t console.Table
+	t.Row("table", "good chunks", "rows signed", "stored", "proved")
+	var good int64
+	for _, x := range r.Tables {
+		good += x.Chunks
+		t.Row(console.Quote(x.Name), console.Number(x.Chunks), console.Number(x.Rows), console.Bytes(x.StoredBytes), proof(r.Level))
+	}
+	if len(r.Tables) > 0 {
+		t.Print(w)
+	}
+	if len(r.Problems) > 0 {
+		fmt.Fprintf(w, "NOT verified: %s; %s of %s are good\n", console.Count(len(r.Problems), "problem"),
+			console.Number(good), console.Count(r.Totals.Chunks, "chunk"))
+		return
+	}
+	fmt.Fprintf(w, "verified: %s up to number %d, %s, %s, %s, in %s\n", console.Count(r.Snapshots, "snapshot"), r.Seq,
+		console.Count(len(r.Tables), "table"), console.Count(r.Totals.Chunks, "chunk"), console.Count(r.Totals.Rows, "row"), took)
+	fmt.Fprintln(w, meaning(r.Level))
+}
+
+// meaning says in a sentence what a verification without a problem has shown.
+func meaning(level string) string {
+	switch level {
+	case snapshot.Objects.String():
+		return "proved: the chain and every signature; every object is there and has its signed size. Contents were not read."
+	case snapshot.Hashes.String():
+		return "proved: the chain and every signature; every byte of every object is what was signed."
+	}
+	return "proved: the chain and every signature; every byte is what was signed; every row was rebuilt from Parquet and has the digest of what the service sent."
+}
+
+func printCompared(w io.Writer, r *snapshot.Report, took string) {
+	var t console.Table
+	restored := r.Kind == "restore"
+	if restored {
+		t.Row("table", "chunks", "signed", "decoded", "acknowledged", "counted back", "result")
+	} else {
+		t.Row("table", "signed", "live", "missing", "extra", "changed", "result")
+	}
+	for _, x := range r.Tables {
+		name, n := console.Quote(x.Name), console.Number[int64]
+		if restored {
+			t.Row(name, n(x.Chunks), n(x.Rows), n(x.Decoded), n(x.Acknowledged), n(x.Counted), equality(x))
+		} else {
+			t.Row(name, n(x.Rows), n(x.Counted), n(x.Missing), n(x.Extra), n(x.Changed), equality(x))
+		}
+	}
+	t.Print(w)
+	for _, x := range r.Tables {
+		for _, d := range x.Differences {
+			fmt.Fprintf(w, "differs: %s\n", console.Printable(d.String()))
+		}
+		if named, all := int64(len(x.Differences)), x.Missing+x.Extra+x.Changed; named > 0 && named < all {
+			fmt.Fprintf(w, "differs: %s: and more; %s differ in all\n", console.Quote(x.Name), console.Count(all, "row"))
+		}
+	}
+	if len(r.Problems) > 0 {
+		return
+	}
+	verb := "compared"
+	if restored {
+		verb = "restored and compared"
+	}
+	fmt.Fprintf(w, "%s: snapshot %d (%s) with instance %s, %s, %s, in %s\n", verb, r.Seq, r.Snapshot,
+		printInstance(*r.Instance), console.Count(len(r.Tables), "table"), console.Count(r.Totals.Rows, "row"), took)
+	fmt.Fprintln(w, "proved: every row, cell, type and version is what was signed; there is no other row.")
+}
+
+func equality(t snapshot.TableReport) string {
+	if t.Missing+t.Extra+t.Changed > 0 || t.Counted != t.Rows {
+		return "DIFFERS"
+	}
+	return "equal"
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/otsnap/otsnap/snapshot"
+	"github.com/spf13/cobra"
+)
+
+// verifyOptions are the flags of verify.
+type verifyOptions struct {
+	archive  archiveFlags
+	snapshot string
+	tables   []string
+	level    string
+	workers  int
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	var o verifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify ARCHIVE",
+		Short: "Check an archive against its signatures",
+		Long: `Check an archive against its signatures. Every level checks the chain of
+manifests, all signatures, plans and pages, and that the archive still holds what
+the trust file has seen. In addition,
+  --level objects  every object is there and has the signed size,
+  --level hashes   every byte of it is what was signed,
+  --level rows     every row is rebuilt from Parquet and has the signed digest.`,
+		Example: `  otsnap verify /backup/shop
+  otsnap verify /backup/shop --level rows --snapshot latest
+  otsnap verify /mnt/copy --archive-id 6b56…4577 --json > receipt.json`,
+		Args: arguments([]string{"ARCHIVE"}, 0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.verify(cmd.Context(), args[0], o)
+		},
+	}
+	o.archive.add(cmd)
+	addSnapshotFlag(cmd, &o.snapshot, "all of them")
+	addTableFlag(cmd, &o.tables)
+	addWorkersFlag(cmd, &o.workers)
+	cmd.Flags().StringVar(&o.level, "level", snapshot.Hashes.String(), "how deep: objects, hashes or rows")
+	return cmd
+}
+
+func addSnapshotFlag(cmd *cobra.Command, which *string, fallback string) {
+	cmd.Flags().StringVar(which, "snapshot", "", "snapshot `ID`, the start of one, its number, or latest (default: "+fallback+")")
+}
+
+func (a *app) verify(ctx context.Context, location string, o verifyOptions) error {
+	level, err := snapshot.ParseLevel(o.level)
+	if err != nil {
+		return misused("--level: %w", err)
+	}
+	from, err := a.openArchive(ctx, location, o.archive)
+	if err != nil {
+		return err
+	}
+	shown := a.reporter()
+	defer shown.Close()
+	report, err := snapshot.Verify{
+		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Level: level,
+		Workers: o.workers, Now: a.now, Progress: shown.Event,
+	}.Run(ctx)
+	shown.Close()
+	return a.conclude(ctx, from, report, err)
+}
+
+// conclude prints the report of a run, also of one that found something, and
+// brings the trust file up to date after one that did not.
+func (a *app) conclude(ctx context.Context, archive *opened, report *snapshot.Report, err error) error {
+	if report != nil {
+		if err := a.answer(report, func(w io.Writer) { printReport(w, report, a.took()) }); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return archive.rememberNewest(ctx)
+}
