@@ -21,7 +21,7 @@ check:
 	$(GO) test -race -short -timeout 10m ./...
 
 build:
-	$(GO) build -trimpath -o bin/ ./cmd/otsnap ./cmd/tablestore-local ./cmd/otsnap/internal/sample/otsnap-sample
+	$(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/otsnap ./cmd/tablestore-local ./cmd/otsnap/internal/sample/otsnap-sample
 
 # Every fuzz target in turn, each for FUZZTIME.
 fuzz:
