@@ -22,9 +22,6 @@ func (s *Server) batchWriteRow(c call, req *otsprotocol.BatchWriteRowRequest) (p
 	if err != nil {
 		return nil, err
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-
 	resp := &otsprotocol.BatchWriteRowResponse{}
 	var rows []batchRow
 	for i, table := range req.GetTables() {
@@ -150,7 +147,7 @@ func (r batchRow) fill(res result) {
 
 // writeAtomic makes all the changes or none. They must be to one table and one
 // partition, that is, agree in the first column of the primary key. When one
-// cannot be made, every row answers with the reason. s.mu is held.
+// cannot be made, every row answers with the reason.
 func (s *Server) writeAtomic(changes []*change) ([]result, error) {
 	if err := checkPartition(changes); err != nil {
 		return failAll(changes, err), nil

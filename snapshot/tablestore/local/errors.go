@@ -68,3 +68,11 @@ func errTableQuota() error {
 func errCondition() error {
 	return &serviceError{http.StatusForbidden, "OTSConditionCheckFail", "Condition check failed."}
 }
+
+func errClosed() error {
+	return &serviceError{http.StatusServiceUnavailable, "OTSServerUnavailable", "The server is closed."}
+}
+
+func errTooFrequent() error {
+	return &serviceError{http.StatusForbidden, "OTSTooFrequentReservedThroughputAdjustment", "Reserved throughput adjustment is too frequent."}
+}

@@ -34,7 +34,7 @@ type comparison struct {
 
 func parseFilter(b []byte) (*filter, error) {
 	count := 0
-	f, err := decodeFilter(b, &count)
+	f, err := decodeFilter(b, &count, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +44,12 @@ func parseFilter(b []byte) (*filter, error) {
 	return f, nil
 }
 
-// decodeFilter decodes a filter and adds its comparisons to count. Depth needs
-// no limit of its own: every level takes up bytes of a request that is limited.
-func decodeFilter(b []byte, count *int) (*filter, error) {
+// decodeFilter decodes a filter and adds its comparisons to count. The depth is
+// limited because each level is decoded once more for every level above it.
+func decodeFilter(b []byte, count *int, depth int) (*filter, error) {
+	if depth > 2*maxFilters {
+		return nil, invalid("Invalid filter: more than %d within each other.", 2*maxFilters)
+	}
 	var f otsprotocol.Filter
 	if err := proto.Unmarshal(b, &f); err != nil {
 		return nil, invalid("Deserialize filter failed.")
@@ -56,7 +59,7 @@ func decodeFilter(b []byte, count *int) (*filter, error) {
 		*count++
 		return decodeComparison(f.GetFilter())
 	case otsprotocol.FilterType_FT_COMPOSITE_COLUMN_VALUE:
-		return decodeComposite(f.GetFilter(), count)
+		return decodeComposite(f.GetFilter(), count, depth)
 	case otsprotocol.FilterType_FT_COLUMN_PAGINATION:
 		*count++
 		return decodePage(f.GetFilter())
@@ -113,7 +116,7 @@ func (c *comparison) setRule(rule *otsprotocol.ValueTransferRule) error {
 	return nil
 }
 
-func decodeComposite(b []byte, count *int) (*filter, error) {
+func decodeComposite(b []byte, count *int, depth int) (*filter, error) {
 	var f otsprotocol.CompositeColumnValueFilter
 	if err := proto.Unmarshal(b, &f); err != nil {
 		return nil, invalid("Deserialize composite filter failed.")
@@ -140,7 +143,7 @@ func decodeComposite(b []byte, count *int) (*filter, error) {
 		if err != nil {
 			return nil, invalid("Deserialize composite filter failed.")
 		}
-		part, err := decodeFilter(text, count)
+		part, err := decodeFilter(text, count, depth+1)
 		if err != nil {
 			return nil, err
 		}

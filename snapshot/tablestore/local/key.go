@@ -10,7 +10,7 @@ import (
 // table cannot come back in a new one.
 //
 //	'i'                     the next table id, 8 bytes
-//	'a'                     the last value given to an AUTO_INCREMENT column, 8 bytes
+//	'a'                     above every AUTO_INCREMENT value given out, 8 bytes
 //	't' instance 00 table   a table's definition, JSON
 //	'r' id(8) primary key   a row, see stored
 const (

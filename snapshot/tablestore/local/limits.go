@@ -2,6 +2,7 @@ package local
 
 import (
 	"math"
+	"time"
 	"unicode/utf8"
 )
 
@@ -26,11 +27,12 @@ const (
 	maxScanBytes      = 4 << 20
 	capacityUnit      = 4 << 10 // bytes in a capacity unit
 
-	minTimeToLive  = 86400
-	maxVersion     = math.MaxInt64 / 1000    // exclusive, in milliseconds
-	maxDeviation   = math.MaxInt64 / 1000000 // in seconds
-	defaultDev     = 86400
-	maxStreamHours = 168
+	minTimeToLive    = 86400
+	maxVersion       = math.MaxInt64 / 1000    // exclusive, in milliseconds
+	maxDeviation     = math.MaxInt64 / 1000000 // in seconds
+	defaultDeviation = 86400
+	minAdjustment    = 2 * time.Minute // between changes of reserved throughput
+	maxStreamHours   = 168
 )
 
 // validName tells whether s can name a table, or a column that a table is

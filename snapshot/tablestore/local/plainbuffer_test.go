@@ -3,9 +3,12 @@ package local
 import (
 	"bytes"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
+	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
+	"github.com/golang/protobuf/proto"
 )
 
 func doubleValue(v float64) value {
@@ -188,5 +191,45 @@ func FuzzParseFilter(f *testing.F) {
 			return
 		}
 		parsed.matches(nil, cells)
+	})
+}
+
+// FuzzRequest: whatever body an operation gets, it answers.
+func FuzzRequest(f *testing.F) {
+	for i := range supportedActions {
+		f.Add(uint8(i), []byte("\n\x01t"))
+	}
+	s, err := Open(Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { s.Close() })
+	get := &otsprotocol.GetRangeRequest{TableName: proto.String("t"), Direction: otsprotocol.Direction_FORWARD.Enum(), MaxVersions: proto.Int32(1),
+		InclusiveStartPrimaryKey: key(lowest, lowest).Build(false), ExclusiveEndPrimaryKey: key(highest, highest).Build(false)}
+	create := &otsprotocol.CreateTableRequest{
+		TableMeta: &otsprotocol.TableMeta{TableName: proto.String("t"), PrimaryKey: []*otsprotocol.PrimaryKeySchema{
+			{Name: proto.String("s"), Type: otsprotocol.PrimaryKeyType_STRING.Enum()},
+			{Name: proto.String("i"), Type: otsprotocol.PrimaryKeyType_INTEGER.Enum()},
+		}},
+		TableOptions:       &otsprotocol.TableOptions{TimeToLive: proto.Int32(-1), MaxVersions: proto.Int32(1)},
+		ReservedThroughput: &otsprotocol.ReservedThroughput{CapacityUnit: &otsprotocol.CapacityUnit{}},
+	}
+	for action, message := range map[string]proto.Message{
+		"CreateTable":   create,
+		"GetRange":      get,
+		"PutRow":        &otsprotocol.PutRowRequest{TableName: proto.String("t"), Row: rowBuffer(keyCells("a", 1)), Condition: ignore()},
+		"BatchWriteRow": &otsprotocol.BatchWriteRowRequest{Tables: []*otsprotocol.TableInBatchWriteRowRequest{batchOf("t", rowBuffer(keyCells("a", 1)))}},
+	} {
+		body, err := proto.Marshal(message)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint8(slices.Index(supportedActions, action)), body)
+	}
+	f.Fuzz(func(t *testing.T, i uint8, body []byte) {
+		action := supportedActions[int(i)%len(supportedActions)]
+		if _, err := s.do(request{action: action, instance: "demo", body: body}, Fault{}); err != nil && asServiceError(err).status >= 500 {
+			t.Errorf("%s: %v", action, err)
+		}
 	})
 }

@@ -211,8 +211,6 @@ func (s *Server) getRow(c call, req *otsprotocol.GetRowRequest) (proto.Message, 
 	if err != nil {
 		return nil, err
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	d, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
@@ -234,7 +232,7 @@ func refuseToken(token []byte) error {
 }
 
 // readRow returns what is selected of a row, with a header, or nothing, and the
-// capacity units it took. s.mu is held.
+// capacity units it took.
 func (s *Server) readRow(d *definition, cells []cell, sel *selection) (found []byte, read int32, err error) {
 	key, err := d.rowKey(cells)
 	if err != nil {
@@ -265,8 +263,6 @@ func (s *Server) batchGetRow(c call, req *otsprotocol.BatchGetRowRequest) (proto
 	if err != nil {
 		return nil, err
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	resp := &otsprotocol.BatchGetRowResponse{}
 	for i, table := range req.GetTables() {
 		answers := &otsprotocol.TableInBatchGetRowResponse{TableName: table.TableName}

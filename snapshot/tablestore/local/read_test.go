@@ -220,6 +220,13 @@ func TestFilters(t *testing.T) {
 		}
 		return all(and, parts...)
 	}
+	deep := func(n int) tablestore.ColumnFilter {
+		f := tablestore.ColumnFilter(yes)
+		for range n {
+			f = all(not, f)
+		}
+		return f
+	}
 	bad := is("x", eq, "v")
 	bad.ColumnName = proto.String("#")
 	unmatched := rule("b", "(", tablestore.Variant_STRING, eq, "t")
@@ -232,6 +239,8 @@ func TestFilters(t *testing.T) {
 		{"11 comparisons", many(11), "The count of filter exceeds the max:10."},
 		{"and of one", many(1), "number of sub-filters must be 2"},
 		{"not of two", all(not, yes, no), "number of sub-filters must be 1"},
+		{"20 levels", deep(19), ""},
+		{"21 levels", deep(20), "more than 20 within each other"},
 		{"page inside", all(and, yes, &tablestore.PaginationFilter{Limit: 1}), "Invalid type of sub-filter"},
 		{"page of none", &tablestore.PaginationFilter{Limit: 0}, "Limit in ColumnPaginationFilter"},
 		{"page before the first", &tablestore.PaginationFilter{Offset: -1, Limit: 1}, "Offset in ColumnPaginationFilter"},

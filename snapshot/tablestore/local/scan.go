@@ -39,8 +39,6 @@ func (s *Server) getRange(c call, req *otsprotocol.GetRangeRequest) (reply, erro
 	if err != nil {
 		return reply{}, err
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	if sc.table, err = s.table(c.instance, req.GetTableName()); err != nil {
 		return reply{}, err
 	}

@@ -15,7 +15,6 @@ import (
 	"crypto/md5"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -51,20 +50,21 @@ type Options struct {
 type Server struct {
 	keys    map[string]string
 	clock   func() time.Time
-	db      *pebble.DB
 	durable *pebble.WriteOptions
 	rows    *rowLocks
 	faults  *faults
 	buffers sync.Pool // *[]byte, for the responses of scans
 
-	// mu is held shared by operations on rows and exclusively by those that
-	// change tables, which thereby wait for the writes to what they change.
+	// mu is held shared by every operation but those that change tables, which
+	// thereby wait for the writes to what they change and have it exclusively.
 	mu     sync.RWMutex
+	db     *pebble.DB // nil once closed
 	tables catalog
 	nextID uint64
 
-	increment   int64 // the last AUTO_INCREMENT value
-	incrementMu sync.Mutex
+	increments sync.Mutex
+	increment  int64 // the last AUTO_INCREMENT value
+	reserved   int64 // values up to here are given out by this process alone
 }
 
 // Open opens a server. A directory is made if there is none and can be open in
@@ -104,26 +104,9 @@ func (s *Server) load() (err error) {
 	if s.nextID, err = loadCounter(s.db, prefixNextID); err != nil {
 		return err
 	}
-	increment, err := loadCounter(s.db, prefixIncrement)
-	s.increment = int64(increment)
+	reserved, err := loadCounter(s.db, prefixIncrement)
+	s.increment, s.reserved = int64(reserved), int64(reserved)
 	return err
-}
-
-// loadCounter reads a number kept under a key of one byte, zero when there is
-// none.
-func loadCounter(db *pebble.DB, key byte) (uint64, error) {
-	b, closer, err := db.Get([]byte{key})
-	if errors.Is(err, pebble.ErrNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	defer closer.Close()
-	if len(b) != 8 {
-		return 0, fmt.Errorf("counter %q is damaged", key)
-	}
-	return binary.BigEndian.Uint64(b), nil
 }
 
 // Close waits for the requests under way and closes the database. Requests after
@@ -144,15 +127,6 @@ func (s *Server) Close() error {
 
 // now is the version a cell written without one gets: milliseconds since 1970.
 func (s *Server) now() int64 { return s.clock().UnixMilli() }
-
-// nextIncrement returns a value for an AUTO_INCREMENT column above all before
-// it, floor or more.
-func (s *Server) nextIncrement(floor int64) int64 {
-	s.incrementMu.Lock()
-	defer s.incrementMu.Unlock()
-	s.increment = max(s.increment+1, floor)
-	return s.increment
-}
 
 // request is a request past its checks.
 type request struct {
@@ -278,15 +252,30 @@ type call struct {
 	fault    Fault // the request meets; the zero Fault for none
 }
 
-// supportedActions are the operations do carries out.
+// supportedActions are the operations dispatch knows.
 var supportedActions = []string{
 	"ListTable", "CreateTable", "DescribeTable", "UpdateTable", "DeleteTable", "AddDefinedColumn", "DeleteDefinedColumn",
 	"PutRow", "UpdateRow", "DeleteRow", "BatchWriteRow", "GetRow", "BatchGetRow", "GetRange",
 	"ComputeSplitPointsBySize", "ListStream",
 }
 
-// do carries out a request.
+// do carries out a request with mu held as its operation needs it.
 func (s *Server) do(req request, fault Fault) (reply, error) {
+	switch req.action {
+	case "CreateTable", "UpdateTable", "DeleteTable", "AddDefinedColumn", "DeleteDefinedColumn":
+		s.mu.Lock()
+		defer s.mu.Unlock()
+	default:
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+	}
+	if s.db == nil {
+		return reply{}, errClosed()
+	}
+	return s.dispatch(req, fault)
+}
+
+func (s *Server) dispatch(req request, fault Fault) (reply, error) {
 	c := call{instance: req.instance, fault: fault}
 	switch req.action {
 	case "ListTable":

@@ -25,8 +25,6 @@ func (s *Server) computeSplitPointsBySize(c call, req *otsprotocol.ComputeSplitP
 	if req.SplitPointLimit != nil && req.GetSplitPointLimit() <= 0 {
 		return nil, invalid("Invalid split point limit: %d.", req.GetSplitPointLimit())
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	d, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err

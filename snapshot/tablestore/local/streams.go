@@ -11,8 +11,6 @@ import (
 // listStream names the streams tables were given. What is in them is not kept,
 // so the operations that would read one are refused.
 func (s *Server) listStream(c call, req *otsprotocol.ListStreamRequest) (proto.Message, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	resp := &otsprotocol.ListStreamResponse{}
 	for _, d := range s.tables[c.instance] {
 		if d.Stream == nil || req.TableName != nil && req.GetTableName() != d.Name {

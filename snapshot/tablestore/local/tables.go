@@ -1,7 +1,6 @@
 package local
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,6 +51,7 @@ type throughput struct {
 	Write     int32     `json:"write"`
 	Increased time.Time `json:"increased"`
 	Decreased time.Time `json:"decreased,omitzero"`
+	Adjusted  time.Time `json:"adjusted,omitzero"` // by an UpdateTable
 }
 
 // stream is what a table's stream was asked to be. Its records are not kept
@@ -89,7 +89,7 @@ func loadCatalog(db *pebble.DB) (catalog, error) {
 	return tables, it.Close()
 }
 
-// table finds a table; s.mu is held.
+// table finds a table.
 func (s *Server) table(instance, name string) (*definition, error) {
 	if err := checkTableName(name); err != nil {
 		return nil, err
@@ -100,8 +100,7 @@ func (s *Server) table(instance, name string) (*definition, error) {
 	return nil, errTableNotExist()
 }
 
-// store makes a definition durable and the one in force; s.mu is held
-// exclusively.
+// store makes a definition durable and the one in force.
 func (s *Server) store(b *pebble.Batch, d *definition) error {
 	text, err := json.Marshal(d)
 	if err != nil {
@@ -118,8 +117,6 @@ func (s *Server) store(b *pebble.Batch, d *definition) error {
 }
 
 func (s *Server) listTable(c call, _ *otsprotocol.ListTableRequest) (proto.Message, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	return &otsprotocol.ListTableResponse{TableNames: slices.Sorted(maps.Keys(s.tables[c.instance]))}, nil
 }
 
@@ -128,8 +125,6 @@ func (s *Server) createTable(c call, req *otsprotocol.CreateTableRequest) (proto
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.tables[c.instance][d.Name] != nil {
 		return nil, errTableExists()
 	}
@@ -139,7 +134,7 @@ func (s *Server) createTable(c call, req *otsprotocol.CreateTableRequest) (proto
 	b := s.db.NewBatch()
 	defer b.Close()
 	d.ID = s.nextID
-	if err := b.Set([]byte{prefixNextID}, binary.BigEndian.AppendUint64(nil, d.ID+1), nil); err != nil {
+	if err := b.Set([]byte{prefixNextID}, encodeCounter(d.ID+1), nil); err != nil {
 		return nil, err
 	}
 	if err := s.store(b, d); err != nil {
@@ -278,7 +273,7 @@ func newOptions(o *otsprotocol.TableOptions) (options, error) {
 	case o.MaxVersions == nil:
 		return options{}, invalid("MaxVersions is missing while creating table.")
 	}
-	return options{Deviation: defaultDev, AllowUpdate: true, UpdateFullRow: o.GetUpdateFullRow()}.with(o)
+	return options{Deviation: defaultDeviation, AllowUpdate: true, UpdateFullRow: o.GetUpdateFullRow()}.with(o)
 }
 
 // with returns the options with those o sets changed.
@@ -376,8 +371,6 @@ func (t throughput) proto() *otsprotocol.ReservedThroughputDetails {
 }
 
 func (s *Server) describeTable(c call, req *otsprotocol.DescribeTableRequest) (proto.Message, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	d, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
@@ -413,8 +406,6 @@ func (d *definition) keyProto() []*otsprotocol.PrimaryKeySchema {
 }
 
 func (s *Server) updateTable(c call, req *otsprotocol.UpdateTableRequest) (proto.Message, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	old, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
@@ -433,7 +424,7 @@ func (s *Server) updateTable(c call, req *otsprotocol.UpdateTableRequest) (proto
 	}, nil
 }
 
-// replace stores a changed definition; s.mu is held exclusively.
+// replace stores a changed definition.
 func (s *Server) replace(d *definition) error {
 	b := s.db.NewBatch()
 	defer b.Close()
@@ -479,6 +470,13 @@ func (t throughput) with(units *otsprotocol.CapacityUnit, now time.Time) (throug
 	if units.Write != nil {
 		next.Write = units.GetWrite()
 	}
+	if next == t {
+		return t, nil
+	}
+	if now.Sub(t.Adjusted) < minAdjustment {
+		return t, errTooFrequent()
+	}
+	next.Adjusted = now
 	if next.Read > t.Read || next.Write > t.Write {
 		next.Increased = now
 	}
@@ -499,8 +497,6 @@ func (d *definition) changedStream(spec *otsprotocol.StreamSpecification, now ti
 }
 
 func (s *Server) deleteTable(c call, req *otsprotocol.DeleteTableRequest) (proto.Message, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	d, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
@@ -519,8 +515,6 @@ func (s *Server) deleteTable(c call, req *otsprotocol.DeleteTableRequest) (proto
 }
 
 func (s *Server) addDefinedColumn(c call, req *otsprotocol.AddDefinedColumnRequest) (proto.Message, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	old, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
@@ -534,8 +528,6 @@ func (s *Server) addDefinedColumn(c call, req *otsprotocol.AddDefinedColumnReque
 }
 
 func (s *Server) deleteDefinedColumn(c call, req *otsprotocol.DeleteDefinedColumnRequest) (proto.Message, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	old, err := s.table(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err

@@ -345,3 +345,31 @@ func TestAMessageThatIsNoneIsRefused(t *testing.T) {
 		wantCode(t, err, "OTSParameterInvalid", "Parse PBMessage")
 	}
 }
+
+func TestThroughputChangesEveryTwoMinutesAtMost(t *testing.T) {
+	at := newClock()
+	_, c := serveTable(t, Options{Clock: at.now})
+	adjust := func(read int) error {
+		_, err := c.UpdateTable(&tablestore.UpdateTableRequest{TableName: "t", ReservedThroughput: &tablestore.ReservedThroughput{Readcap: read}})
+		return err
+	}
+	wantCode(t, adjust(1), "")
+	at.advance(2*time.Minute - time.Second)
+	wantCode(t, adjust(2), "OTSTooFrequentReservedThroughputAdjustment")
+	wantCode(t, adjust(1), "") // is no change
+	at.advance(time.Second)
+	wantCode(t, adjust(2), "")
+}
+
+func TestAClosedServerSaysSo(t *testing.T) {
+	s := must[*Server](t)(Open(Options{}))
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, action := range supportedActions {
+		_, err := s.do(request{action: action, instance: "demo"}, Fault{})
+		wantCode(t, err, "OTSServerUnavailable")
+	}
+}
