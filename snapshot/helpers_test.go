@@ -28,7 +28,12 @@ type service struct {
 
 func newService(t testing.TB) *service {
 	t.Helper()
-	server, err := local.Open(local.Options{})
+	return newServiceWith(t, local.Options{})
+}
+
+func newServiceWith(t testing.TB, o local.Options) *service {
+	t.Helper()
+	server, err := local.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}

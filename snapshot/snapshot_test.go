@@ -9,13 +9,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	sdk "github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
 	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/archive/archivetest"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
+	"github.com/otsnap/otsnap/snapshot/tablestore/local"
 )
 
 // export makes a snapshot of tables of the instance called source, in chunks
@@ -474,5 +477,72 @@ func TestValuesSurviveWithEveryBit(t *testing.T) {
 	}
 	if minus, ok := got["Minus"].(float64); !ok || !math.Signbit(minus) {
 		t.Errorf("-0 came back as %v", got["Minus"])
+	}
+}
+
+// TestCellsPastTheirTimeToLiveAreRestoredBeforeTheyVanish restores a table whose
+// cells had five minutes to live when they were exported, ten minutes later. The
+// service accepts requests from clocks that differ by a quarter of an hour.
+func TestCellsPastTheirTimeToLiveAreRestoredBeforeTheyVanish(t *testing.T) {
+	var late atomic.Int64
+	s := newServiceWith(t, local.Options{Clock: func() time.Time { return time.Now().Add(time.Duration(late.Load())) }})
+	c := s.client("source")
+	createTable(t, c, "brief", 1, "k:STRING")
+	old := time.Now().Add(5*time.Minute - 24*time.Hour).UnixMilli()
+	putRow(t, c, "brief", map[string]any{"k": "row"}, []string{"k"}, cell{"n", int64(1), old})
+	options := &sdk.TableOption{TimeToAlive: 86400, MaxVersion: 1, DeviationCellVersionInSec: 90000}
+	if _, err := c.UpdateTable(&sdk.UpdateTableRequest{TableName: "brief", TableOption: options}); err != nil {
+		t.Fatal(err)
+	}
+	a, key := newArchive(t, new(archivetest.Memory))
+	e := export(t, s, a, key, "brief")
+	if got := e.Manifest.Totals.Cells; got != 1 {
+		t.Fatalf("%d cells exported, want 1", got)
+	}
+	late.Store(int64(10 * time.Minute))
+	if _, err := restoring(t, s, a, "target").Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	live, err := s.instance(t, "target").Describe(t.Context(), "brief")
+	if err != nil || live.Options.TTL != 86400 || live.Options.Deviation != 90000 {
+		t.Errorf("options %+v, %v; want those of the source", live.Options, err)
+	}
+	_, err = snapshot.Compare{Archive: a, With: s.instance(t, "target")}.Run(t.Context())
+	if !errors.Is(err, snapshot.ErrDiffers) {
+		t.Errorf("compare after the cell expired: got %v, want ErrDiffers", err)
+	}
+}
+
+func TestAnAutoIncrementColumnComesBackAsPlainInteger(t *testing.T) {
+	s := newService(t)
+	c := s.client("source")
+	meta := &sdk.TableMeta{TableName: "counted"}
+	meta.AddPrimaryKeyColumn("k", sdk.PrimaryKeyType_STRING)
+	meta.AddPrimaryKeyColumnOption("id", sdk.PrimaryKeyType_INTEGER, sdk.AUTO_INCREMENT)
+	_, err := c.CreateTable(&sdk.CreateTableRequest{TableMeta: meta, TableOption: sdk.NewTableOptionWithMaxVersion(1), ReservedThroughput: &sdk.ReservedThroughput{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		change := &sdk.PutRowChange{TableName: "counted", PrimaryKey: &sdk.PrimaryKey{}}
+		change.PrimaryKey.AddPrimaryKeyColumn("k", "a")
+		change.PrimaryKey.AddPrimaryKeyColumnWithAutoIncrement("id")
+		change.AddColumn("n", int64(1))
+		change.SetCondition(sdk.RowExistenceExpectation_IGNORE)
+		if _, err := c.PutRow(&sdk.PutRowRequest{PutRowChange: change}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, key := newArchive(t, new(archivetest.Memory))
+	e := export(t, s, a, key, "counted")
+	if !e.Manifest.Tables[0].Table.Key[1].AutoIncrement || e.Manifest.Totals.Rows != 3 {
+		t.Errorf("the manifest says %+v, %d rows", e.Manifest.Tables[0].Table.Key, e.Manifest.Totals.Rows)
+	}
+	report, err := restoring(t, s, a, "target").Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "AUTO_INCREMENT") {
+		t.Errorf("notes %q, want one about AUTO_INCREMENT", report.Notes)
 	}
 }
