@@ -8,7 +8,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # of protobuf is written field<<3 | type, also where the type is 0.
 CHECKS := inherit,-SA1019,-SA4016
 
-.PHONY: demo test check build fuzz bench clean
+.PHONY: demo test check build fuzz bench bench-parts suites soak clean
 
 # Export sample tables, verify, restore into an empty instance, compare, tamper.
 demo:
@@ -32,12 +32,27 @@ fuzz:
 	@grep -rl '^func Fuzz' --include='*_test.go' . | xargs -n 1 dirname | sort -u | while read -r package; do \
 		grep -rhoE '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' "$$package"/*_test.go | sed 's/^func //' | while read -r target; do \
 			echo "$$package $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x "$$package" </dev/null || exit 1; \
 		done || exit 1; \
 	done
 
+# The main job on 3,000,000 rows beside the bare SDK, as one table; some minutes.
+# FLIGHTS names the file of rows, which else is fetched by npm.
 bench:
+	$(GO) run ./cmd/otsnap/internal/bench -flights "$(FLIGHTS)"
+
+# The parts by themselves, in the form benchstat reads.
+bench-parts:
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...
+
+# What others wrote, against tablestore-local: the live tests in the Go SDK's own
+# module, and the Node.js SDK.
+suites:
+	OTSNAP_SDK_SUITE=1 OTSNAP_NODE=1 $(GO) test -count 1 -run '^(TestSDKLiveSuite|TestNodeSDK)$$' -v ./snapshot/tablestore/local
+
+# What takes too long for every change: a hundred rounds of killed runs.
+soak: suites
+	OTSNAP_KILL_ROUNDS=100 $(GO) test -count 1 -timeout 60m -run TestKilledRunsResume -v ./cmd/otsnap
 
 clean:
 	rm -rf bin

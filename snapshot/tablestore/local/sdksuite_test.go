@@ -43,7 +43,12 @@ func TestSDKLiveSuite(t *testing.T) {
 	h := httptest.NewServer(searchable{s})
 	defer h.Close()
 
-	results := runSDKSuite(t, h.URL)
+	results, output := runSDKSuite(t, h.URL)
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s", output)
+		}
+	}()
 	if len(results) < 35 {
 		t.Fatalf("the suite reported %d tests, want all of them: %v", len(results), results)
 	}
@@ -56,13 +61,15 @@ func TestSDKLiveSuite(t *testing.T) {
 			t.Logf("%s: %s (%s)", result, name, reason)
 		case result != "PASS" && result != "SKIP":
 			t.Errorf("%s: %s", result, name)
+		default:
+			t.Logf("%s: %s", result, name)
 		}
 	}
 }
 
 // runSDKSuite runs the suite in a copy of the SDK and returns what became of
-// each test.
-func runSDKSuite(t *testing.T, url string) map[string]string {
+// each test, and all it printed.
+func runSDKSuite(t *testing.T, url string) (results map[string]string, output []byte) {
 	t.Helper()
 	list := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", sdkModule)
 	source, err := list.Output()
@@ -83,19 +90,16 @@ func runSDKSuite(t *testing.T, url string) map[string]string {
 	suite := exec.CommandContext(t.Context(), "go", "test", "-mod=mod", "-vet=off", "-count=1",
 		"-ldflags", strings.Join(flags, " "), "-run", "^TestApi$", "./tablestore", "-check.f", "TableStoreSuite", "-check.v")
 	suite.Dir = dir
-	output, err := suite.CombinedOutput()
+	output, err = suite.CombinedOutput()
 	if err == nil && len(notOurs) > 0 {
 		t.Errorf("the suite passes as a whole, exempt tests and all")
 	}
-	results := map[string]string{}
+	results = map[string]string{}
 	line := regexp.MustCompile(`(?m)^(PASS|FAIL|SKIP|MISS|PANIC): \S+ TableStoreSuite\.(Test\w+)`)
 	for _, m := range line.FindAllStringSubmatch(string(output), -1) {
 		results[m[2]] = m[1]
 	}
-	if t.Failed() || len(results) == 0 || testing.Verbose() {
-		t.Logf("%s", output)
-	}
-	return results
+	return results, output
 }
 
 // searchable adds to the server the little of search indexes that the suite's
