@@ -128,7 +128,7 @@ func TestValuesAreEqualToTheBit(t *testing.T) {
 			}
 		}
 	}
-	if value(math.NaN()) != value(math.NaN()) {
+	if x, y := value(math.NaN()), value(math.NaN()); x != y {
 		t.Error("a NaN differs from itself")
 	}
 }

@@ -325,16 +325,6 @@ func sampleValue(r *rand.Rand, name string) any {
 	return values[name]
 }
 
-// count returns how often f says yes.
-func count[T any](list []T, f func(T) bool) (n int) {
-	for _, v := range list {
-		if f(v) {
-			n++
-		}
-	}
-	return n
-}
-
 // compareKeys orders primary keys of orders.
 func compareKeys(x, y *ots.Row) int {
 	a, b := x.PrimaryKey.PrimaryKeys, y.PrimaryKey.PrimaryKeys

@@ -119,7 +119,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	for _, v := range []any{c, &c, in, *(&struct{ C Config }{c}), struct{ In *Instance }{in}} {
+	for _, v := range []any{c, &c, in, struct{ C Config }{c}, struct{ In *Instance }{in}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}

@@ -222,10 +222,6 @@ func TestSomeRowsOfABatchFail(t *testing.T) {
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			s, c := serveTable(t, Options{})
-			var rows [][]byte
-			for i := range 20 {
-				rows = append(rows, rowBuffer(keyCells("a", int64(i))))
-			}
 			misbehave(t, s, Fault{Kind: kind, Rows: 0.25})
 			b := &tablestore.BatchWriteRowRequest{}
 			for i := range 20 {

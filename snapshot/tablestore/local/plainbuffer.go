@@ -59,7 +59,6 @@ func integerValue(v int64) value {
 
 func (v value) integer() int64  { return int64(binary.LittleEndian.Uint64(v[1:])) }
 func (v value) double() float64 { return math.Float64frombits(binary.LittleEndian.Uint64(v[1:])) }
-func (v value) boolean() bool   { return v[1] != 0 }
 func (v value) bytes() []byte   { return v[5:] }
 
 // size is what the service counts for a value.

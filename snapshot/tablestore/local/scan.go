@@ -27,6 +27,8 @@ type scanned struct {
 	rows int
 	next []byte // where to go on, with a header; empty at the end of the range
 	size int    // bytes looked at, as the service counts them
+
+	matrix bool // whether the rows are a matrix
 }
 
 // headRoom is kept free before the rows for the fields that precede them, whose
@@ -54,9 +56,20 @@ func (s *Server) getRange(c call, req *otsprotocol.GetRangeRequest) (reply, erro
 	if err != nil {
 		return reply{}, err
 	}
+	if wantsMatrix(req, sc.sel) && found.rows > 0 {
+		if err := found.asMatrix(req.GetReturnEntirePrimaryKeys()); err != nil {
+			return reply{}, err
+		}
+	}
 	body := found.response()
 	*pooled = found.buf
 	return reply{body: body, pooled: pooled}, nil
+}
+
+// wantsMatrix tells whether the rows may be sent as a matrix, which has no
+// versions: it takes a hint, and a scan that wants one version of each cell.
+func wantsMatrix(req *otsprotocol.GetRangeRequest, sel *selection) bool {
+	return req.GetDataBlockTypeHint() == otsprotocol.DataBlockType_DBT_SIMPLE_ROW_MATRIX && sel.versions == 1
 }
 
 func parseScan(req *otsprotocol.GetRangeRequest) (sc *scan, start, end []cell, err error) {
@@ -181,6 +194,10 @@ func (f *scanned) response() []byte {
 		f.buf = binary.AppendUvarint(append(f.buf, tagNext), uint64(len(f.next)))
 		f.buf = append(f.buf, f.next...)
 	}
-	f.buf = append(f.buf, tagType, byte(otsprotocol.DataBlockType_DBT_PLAIN_BUFFER))
+	form := otsprotocol.DataBlockType_DBT_PLAIN_BUFFER
+	if f.matrix {
+		form = otsprotocol.DataBlockType_DBT_SIMPLE_ROW_MATRIX
+	}
+	f.buf = append(f.buf, tagType, byte(form))
 	return f.buf[start:]
 }

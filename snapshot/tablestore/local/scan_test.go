@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -198,17 +199,35 @@ func TestAScanCanLeaveOutTheKey(t *testing.T) {
 	wantRows(t, scanAll(t, c, cr), "[a 1] x@5=v")
 }
 
-// TestMatrixIsAHint: rows come as PlainBuffer, the only form with versions,
-// and the answer says so.
-func TestMatrixIsAHint(t *testing.T) {
+// TestRowsOfOneVersionComeAsAMatrixOnRequest: the SDK reads the matrix, which has
+// no versions. Where more than one is asked for, rows come as PlainBuffer.
+func TestRowsOfOneVersionComeAsAMatrixOnRequest(t *testing.T) {
 	_, c := serveTable(t, Options{})
-	if err := put(c, key("a", 1), col{"x", "v", 5}); err != nil {
+	err := errors.Join(
+		put(c, key("a", 1), col{"x", "v", 5}, col{"y", true, 5}, col{"z", []byte{0, 1}, 5}),
+		put(c, key("a", 2)),
+		put(c, key("b", 1), col{"w", 1.5, 5}, col{"x", int64(7), 5}),
+	)
+	if err != nil {
 		t.Fatal(err)
 	}
 	cr := everything()
 	cr.TableName, cr.MaxVersion, cr.DataBlockType = "t", 1, tablestore.SimpleRowMatrix
 	resp := must[*tablestore.GetRangeResponse](t)(c.GetRange(&tablestore.GetRangeRequest{RangeRowQueryCriteria: &cr}))
-	if resp.DataBlockType != tablestore.PlainBuffer || show(resp.Rows[0].PrimaryKey, resp.Rows[0].Columns) != "[a 1] x@5=v" {
+	if resp.DataBlockType != tablestore.SimpleRowMatrix {
+		t.Errorf("rows of one version came in form %v", resp.DataBlockType)
+	}
+	var got []string
+	for _, r := range resp.Rows {
+		got = append(got, show(r.PrimaryKey, r.Columns))
+	}
+	want := []string{"[a 1] x@0=v y@0=true z@0=[0 1]", "[a 2]", "[b 1] w@0=1.5 x@0=7"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	cr.MaxVersion = 2
+	resp = must[*tablestore.GetRangeResponse](t)(c.GetRange(&tablestore.GetRangeRequest{RangeRowQueryCriteria: &cr}))
+	if resp.DataBlockType != tablestore.PlainBuffer || show(resp.Rows[0].PrimaryKey, resp.Rows[0].Columns) != "[a 1] x@5=v y@5=true z@5=[0 1]" {
 		t.Errorf("answered %+v", resp)
 	}
 }
