@@ -33,7 +33,7 @@ func golden(t *testing.T, name string, made []byte) []byte {
 }
 
 // goldenArchive is the id of the archive in testdata/v1.
-const goldenArchive = "92495ed2de61bcf5a779a6375d731d769f96718b771b38d5d2d63b5d0ddc7e44"
+const goldenArchive = "b3bfbf6584935a809e38e52ef0643bcb8e40c0d8058b21de42a42842a64092c9"
 
 func TestFormatOneOpensForEver(t *testing.T) {
 	f := newFixture(t)

@@ -88,6 +88,7 @@ func testPolicy(exporter, notary Signer) *Policy {
 		Format:    1,
 		Version:   1,
 		Created:   testTime(0),
+		Salt:      Sum([]byte("salt")),
 		Threshold: 2,
 		Keys: []PolicyKey{
 			NewPolicyKey("exporter-prod", Exporter, exporter.Key()),

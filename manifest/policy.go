@@ -19,6 +19,7 @@ type Policy struct {
 	Format    int64       `json:"format"`
 	Version   int64       `json:"version"` // 1
 	Created   Time        `json:"created"`
+	Salt      Hash        `json:"salt"`      // random, so that no two archives have one id
 	Threshold int64       `json:"threshold"` // how many of the keys must sign a manifest
 	Keys      []PolicyKey `json:"keys"`
 	Files     []FileRef   `json:"files"`
@@ -80,6 +81,9 @@ func (p *Policy) Validate() error {
 	}
 	if err := checkTime("created", p.Created); err != nil {
 		return err
+	}
+	if p.Salt.IsZero() {
+		return invalid("no salt; without one, two archives could have the same id")
 	}
 	keys, err := p.keys()
 	if err != nil {

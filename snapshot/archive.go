@@ -3,6 +3,7 @@ package snapshot
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,11 +34,12 @@ type Entry struct {
 
 // Init makes an archive in the store: the texts for readers without otsnap, and
 // the policy, signed by signers, which comes last and makes it an archive. It
-// sets the policy's Files. An archive that exists is fs.ErrExist; what an
+// sets the policy's Files and Salt. An archive that exists is fs.ErrExist; what an
 // interrupted Init left behind is not in the way.
 func Init(ctx context.Context, store archive.Store, policy *manifest.Policy, signers ...manifest.Signer) (manifest.Trust, error) {
 	files := manifest.Files()
 	policy.Files = manifest.FileRefs(files)
+	rand.Read(policy.Salt[:]) // never fails
 	sealed, err := manifest.SealPolicy(ctx, policy, signers...)
 	if err != nil {
 		return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)
