@@ -13,6 +13,9 @@ var (
 	// link of the chain, is not in the store.
 	ErrMissing = errors.New("object is missing")
 
+	// ErrNoTable is wrapped when the tables asked for are not there to choose.
+	ErrNoTable = errors.New("no such table")
+
 	// ErrDiffers is wrapped when a live table is not what was signed.
 	ErrDiffers = errors.New("differs from what was signed")
 )

@@ -23,6 +23,7 @@ type Journal struct {
 	mu       sync.Mutex
 	file     *os.File
 	resumed  bool
+	entries  int // lines after the head
 	created  map[string]bool
 	chunks   map[string]int64
 	compared map[string]int64
@@ -97,6 +98,7 @@ func (j *Journal) replay(old []byte, head JournalHead) (int64, error) {
 }
 
 func (j *Journal) remember(e entry) {
+	j.entries++
 	switch {
 	case e.Create != "":
 		j.created[e.Create] = true
@@ -197,6 +199,13 @@ func (j *Journal) hasFinished(table string) bool {
 
 // Resumed reports whether the journal is that of an earlier run.
 func (j *Journal) Resumed() bool { return j.resumed }
+
+// Empty reports whether the restore has not begun to make a table.
+func (j *Journal) Empty() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.entries == 0
+}
 
 // Close closes the journal's file and leaves it in place.
 func (j *Journal) Close() error { return j.file.Close() }

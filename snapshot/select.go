@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -10,7 +9,7 @@ import (
 
 // Select returns the names that the globs choose, sorted. A glob is in the
 // syntax of [path.Match]; one that starts with '!' takes names away again, and
-// no glob at all means every name. A glob that fits no name is an error, since
+// no glob at all means every name. A glob that fits no name is ErrNoTable, since
 // it is more likely a slip than a wish.
 func Select(names, globs []string) ([]string, error) {
 	include, exclude := partition(globs)
@@ -37,7 +36,7 @@ func Select(names, globs []string) ([]string, error) {
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, errors.New("snapshot: no table is left to work on")
+		return nil, fmt.Errorf("snapshot: no table is left to work on: %w", ErrNoTable)
 	}
 	var selected []string
 	for name := range chosen {
@@ -70,7 +69,7 @@ func match(names []string, glob string) ([]string, error) {
 		}
 	}
 	if matched == nil {
-		return nil, fmt.Errorf("snapshot: no table is named %q; there are %s", glob, enumerate(names, 10))
+		return nil, fmt.Errorf("snapshot: %q: %w; there are %s", glob, ErrNoTable, enumerate(names, 10))
 	}
 	return matched, nil
 }

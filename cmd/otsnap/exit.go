@@ -86,6 +86,7 @@ type verdict struct {
 func verdicts() []verdict {
 	return []verdict{
 		{errUsage, exitUsage, ""},
+		{snapshot.ErrNoTable, exitUsage, ""},
 		{errKey, exitKey, ""},
 		{manifest.ErrUntrusted, exitUntrusted, "do not use this archive until you know why; compare the id you wrote down with the one in the trust file"},
 		{manifest.ErrRollback, exitRollback, "somebody may have removed or replaced a snapshot; look for it among older versions of the objects and in other copies"},

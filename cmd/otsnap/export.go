@@ -117,11 +117,7 @@ func chooseTables(ctx context.Context, from snapshot.Source, globs []string) ([]
 	if len(names) == 0 {
 		return nil, fmt.Errorf("instance %s has no tables to export", printInstance(from.Instance()))
 	}
-	chosen, err := snapshot.Select(names, globs)
-	if err != nil {
-		return nil, misused("%w", err)
-	}
-	return chosen, nil
+	return snapshot.Select(names, globs)
 }
 
 // exporterFirst orders the signers so that one who may sign the parts of a

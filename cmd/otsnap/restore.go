@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +93,7 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 		Journal: journal, Workers: o.workers, Now: a.now, Progress: shown.Event,
 	}.Run(ctx)
 	shown.Close()
-	if err := endJournal(journal, state, err); err != nil {
+	if err := endJournal(journal, err); err != nil {
 		a.warn("warning: state file: %v", err)
 	}
 	return a.conclude(ctx, from, report, err)
@@ -141,10 +140,8 @@ func openJournal(path string, head snapshot.JournalHead, resume bool) (*snapshot
 
 // endJournal removes the state of a restore that is done, or that ended before
 // it made a table, and keeps it otherwise.
-func endJournal(j *snapshot.Journal, path string, outcome error) error {
-	state, err := os.ReadFile(path)
-	headAlone := err == nil && bytes.Count(state, []byte("\n")) <= 1
-	if outcome == nil || headAlone {
+func endJournal(j *snapshot.Journal, outcome error) error {
+	if outcome == nil || j.Empty() {
 		return j.Remove()
 	}
 	return j.Close()
