@@ -112,68 +112,75 @@ func Open(ctx context.Context, store archive.Store, trust manifest.Trust) (*Arch
 // the first to the newest, and that the archive still holds what trust has seen.
 // A hole is ErrMissing, a chain that was cut short or rewritten is
 // manifest.ErrRollback.
+//
+// Names are for anyone with access to the store to make up, so work is only done
+// for as many manifests as there are without a hole, a few at a time.
 func (a *Archive) Chain(ctx context.Context) ([]Entry, error) {
 	newest, err := a.newest(ctx)
 	if err != nil {
 		return nil, err
 	}
-	sealed := make([][]byte, newest)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(fetchers)
-	for i := range sealed {
-		group.Go(func() error {
-			name := manifest.ManifestName(int64(i) + 1)
-			var err error
-			sealed[i], err = archive.ReadAll(ctx, a.Store, name, manifest.MaxManifest)
-			return missing(name, err)
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("snapshot: chain of manifests: %w", err)
-	}
-	entries, err := a.link(sealed)
+	chain, err := manifest.NewChain(a.Trust, a.Policy, 1)
 	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	var entries []Entry
+	for next := int64(1); next <= newest; next += fetchers {
+		sealed, err := a.manifests(ctx, next, min(newest, next+fetchers-1))
+		if err != nil {
+			return nil, fmt.Errorf("snapshot: chain of manifests: %w", err)
+		}
+		for i, data := range sealed {
+			m, err := chain.Add(data)
+			if err != nil {
+				return nil, fmt.Errorf("snapshot: %s: %w", manifest.ManifestName(next+int64(i)), err)
+			}
+			entries = append(entries, Entry{Manifest: m, Digest: manifest.Sum(data), Size: int64(len(data))})
+		}
+	}
+	if _, err := chain.Finish(); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	return entries, nil
 }
 
-// link opens the manifests and checks each against the one before it.
-func (a *Archive) link(sealed [][]byte) ([]Entry, error) {
-	chain, err := manifest.NewChain(a.Trust, a.Policy, 1)
-	if err != nil {
-		return nil, err
+// manifests reads manifests first to last at once.
+func (a *Archive) manifests(ctx context.Context, first, last int64) ([][]byte, error) {
+	sealed := make([][]byte, last-first+1)
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range sealed {
+		group.Go(func() error {
+			name := manifest.ManifestName(first + int64(i))
+			var err error
+			sealed[i], err = archive.ReadAll(ctx, a.Store, name, manifest.MaxManifest)
+			return missing(name, err)
+		})
 	}
-	entries := make([]Entry, len(sealed))
-	for i, data := range sealed {
-		m, err := chain.Add(data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", manifest.ManifestName(int64(i)+1), err)
-		}
-		entries[i] = Entry{Manifest: m, Digest: manifest.Sum(data), Size: int64(len(data))}
-	}
-	if _, err := chain.Finish(); err != nil {
-		return nil, err
-	}
-	return entries, nil
+	return sealed, group.Wait()
 }
 
-// newest returns the highest number a manifest has, 0 where there is none.
+// newest returns the number of the newest manifest, 0 where there is none. A
+// number that is left out is ErrMissing.
 func (a *Archive) newest(ctx context.Context) (int64, error) {
 	var newest int64
 	for object, err := range a.Store.List(ctx, "manifests/") {
 		if err != nil {
 			return 0, fmt.Errorf("snapshot: list manifests: %w", err)
 		}
-		if seq, ok := manifest.ParseManifestName(object.Name); ok {
-			newest = max(newest, seq)
+		seq, ok := manifest.ParseManifestName(object.Name)
+		if !ok {
+			continue
+		}
+		if newest++; seq != newest {
+			return 0, fmt.Errorf("snapshot: chain of manifests: %s: %w, though there is %s", manifest.ManifestName(newest), ErrMissing, object.Name)
 		}
 	}
 	return newest, nil
 }
 
 // Find returns one snapshot: the newest for "" and "latest", else the one with
-// that number in the chain, or that id, or the only one whose id begins so. The
+// that number in the chain, or that id, or the only one whose id begins so; a
+// number of less than eight digits is never taken for the start of an id. The
 // chain is checked first. No such snapshot is fs.ErrNotExist.
 func (a *Archive) Find(ctx context.Context, which string) (Entry, error) {
 	chain, err := a.Chain(ctx)
@@ -190,7 +197,10 @@ func find(chain []Entry, which string) (Entry, error) {
 	if which == "" || which == "latest" {
 		return chain[len(chain)-1], nil
 	}
-	if seq, err := strconv.ParseInt(which, 10, 32); err == nil && seq >= 1 && seq <= int64(len(chain)) {
+	if seq, err := strconv.ParseInt(which, 10, 64); err == nil && len(which) < len("20060102") {
+		if seq < 1 || seq > int64(len(chain)) {
+			return Entry{}, fmt.Errorf("snapshot: no snapshot %d among %d: %w", seq, len(chain), fs.ErrNotExist)
+		}
 		return chain[seq-1], nil
 	}
 	var found []Entry

@@ -319,7 +319,8 @@ func cellDifferences(d Difference, signed, live []byte) ([]Difference, error) {
 	return differences, nil
 }
 
-// signedRows yields the rows of the part's chunk.
+// signedRows yields the rows of the part's chunk, which must have the signed row
+// digest: rows are compared by it and by themselves, and both must say the same.
 func (c *comparer) signedRows(ctx context.Context, j job) iter.Seq2[keyed, error] {
 	if j.chunk.Rows == 0 {
 		return func(func(keyed, error) bool) {}
@@ -329,6 +330,10 @@ func (c *comparer) signedRows(ctx context.Context, j job) iter.Seq2[keyed, error
 		data, err := archive.Fetch(ctx, c.archive.Store, object)
 		if err != nil {
 			yield(keyed{}, missing(object.Name, err))
+			return
+		}
+		if err := archive.Check(ctx, data, j.layout, j.chunk); err != nil {
+			yield(keyed{}, fmt.Errorf("%s: %w", object.Name, err))
 			return
 		}
 		for r, err := range rows(j.layout, archive.Read(ctx, data, j.layout, j.chunk)) {

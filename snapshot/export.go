@@ -23,6 +23,8 @@ const (
 	DefaultWorkers    = 4
 	DefaultChunkBytes = 64 << 20
 	DefaultSplitBytes = 256 << 20
+	MinChunkBytes     = 16 << 10
+	MaxChunkBytes     = 1 << 30  // what a reader has to hold in memory, before compression
 	groupBytes        = 16 << 20 // a row group; the unit a reader holds in memory
 	groupRows         = 128 << 10
 )
@@ -38,7 +40,7 @@ type Export struct {
 	Tables  []string          // their names, at least one
 	Workers int               // ranges in work at once; 0: DefaultWorkers
 
-	ChunkBytes int64 // PlainBuffer bytes of a chunk; 0: DefaultChunkBytes
+	ChunkBytes int64 // PlainBuffer bytes of a chunk, MinChunkBytes to MaxChunkBytes; 0: DefaultChunkBytes
 	SplitBytes int64 // size of a range, as the service estimates it; 0: DefaultSplitBytes
 
 	// Resume is the id of an export to go on with, or "latest" for the last one
@@ -65,8 +67,9 @@ type rangeResult struct {
 	page *manifest.Page
 }
 
-// Run exports. The snapshot exists when it returns nil, and not otherwise; what
-// an interrupted run wrote is taken up by Resume.
+// Run exports. The snapshot exists when it returns nil. When it returns an error
+// there is none, unless the store's answer to the last write was lost; what an
+// interrupted run wrote is taken up by Resume.
 func (e Export) Run(ctx context.Context) (Entry, error) {
 	if e.Now == nil {
 		e.Now = time.Now
@@ -74,6 +77,9 @@ func (e Export) Run(ctx context.Context) (Entry, error) {
 	e.Workers = orDefault(e.Workers, DefaultWorkers)
 	e.ChunkBytes = orDefault(e.ChunkBytes, DefaultChunkBytes)
 	e.SplitBytes = orDefault(e.SplitBytes, DefaultSplitBytes)
+	if e.ChunkBytes < MinChunkBytes || e.ChunkBytes > MaxChunkBytes {
+		return Entry{}, fmt.Errorf("snapshot: export: chunks of %d bytes; they can have %d to %d", e.ChunkBytes, MinChunkBytes, MaxChunkBytes)
+	}
 	if err := e.To.Policy.Check(e.Signers...); err != nil {
 		return Entry{}, fmt.Errorf("snapshot: export: %w", err)
 	}
@@ -111,7 +117,7 @@ func (x *exporter) prepare(ctx context.Context) error {
 	}
 	sealed, err := manifest.SealPlan(ctx, plan, x.Signers[0])
 	if err != nil {
-		return fmt.Errorf("snapshot: plan: %w", err)
+		return fmt.Errorf("snapshot: plan: %v", err)
 	}
 	err = x.To.Store.Put(ctx, manifest.PlanName(plan.Snapshot), bytes.NewReader(sealed), archive.PutOptions{})
 	if err != nil {
@@ -161,15 +167,33 @@ func (x *exporter) unfinished(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if x.Resume == "latest" {
-		if len(ids) == 0 {
-			return "", fmt.Errorf("snapshot: there is no unfinished export to resume: %w", fs.ErrNotExist)
-		}
-		return ids[len(ids)-1], nil
+		return x.lastUnfinished(ctx, ids)
 	}
 	if !slices.Contains(ids, x.Resume) {
-		return "", fmt.Errorf("snapshot: no unfinished export %q; there are %s: %w", x.Resume, enumerate(ids, 5), fs.ErrNotExist)
+		return "", fmt.Errorf("snapshot: there is no unfinished export %q: %w", x.Resume, fs.ErrNotExist)
 	}
 	return x.Resume, nil
+}
+
+// lastUnfinished is the newest of the ids, unless a snapshot that began later is
+// there already: the rows of the unfinished one would be older than what a reader
+// takes for the newest state.
+func (x *exporter) lastUnfinished(ctx context.Context, ids []string) (string, error) {
+	if len(ids) == 0 {
+		return "", fmt.Errorf("snapshot: there is no unfinished export to resume: %w", fs.ErrNotExist)
+	}
+	id := ids[len(ids)-1]
+	chain, err := x.To.Chain(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range chain {
+		if e.Manifest.Snapshot > id {
+			return "", fmt.Errorf("snapshot: the last unfinished export, %s, is older than snapshot %d, %s; begin a new export, or resume it by its id",
+				id, e.Manifest.Seq, e.Manifest.Snapshot)
+		}
+	}
+	return id, nil
 }
 
 func (x *exporter) use(plan *manifest.Plan, digest manifest.Hash) error {
@@ -262,7 +286,7 @@ func (x *exporter) writePage(ctx context.Context, table, n int, chunks []manifes
 	}
 	sealed, err := manifest.SealPage(ctx, page, x.Signers[0])
 	if err != nil {
-		return err
+		return fmt.Errorf("page: %v", err)
 	}
 	return x.To.Store.Put(ctx, manifest.PageName(x.plan.Snapshot, t.Table.Name, int64(n)), bytes.NewReader(sealed), archive.PutOptions{})
 }
@@ -351,7 +375,7 @@ func (w *chunkWriter) scan(ctx context.Context, r manifest.Range) error {
 
 func (w *chunkWriter) encode(ctx context.Context) error {
 	var open *archive.Writer
-	var raw int64
+	var raw, rows int64
 	for batch, err := range received(ctx, w.scanned) {
 		if err != nil {
 			return err
@@ -365,13 +389,15 @@ func (w *chunkWriter) encode(ctx context.Context) error {
 		if err := open.Write(batch); err != nil {
 			return err
 		}
-		if raw += batch.Bytes; raw < w.plan.ChunkBytes {
+		raw += batch.Bytes
+		rows += int64(len(batch.Leaves))
+		if raw < w.plan.ChunkBytes && rows+w.plan.GroupRows <= manifest.MaxChunkRows {
 			continue
 		}
 		if err := w.pass(ctx, open); err != nil {
 			return err
 		}
-		open, raw = nil, 0
+		open, raw, rows = nil, 0, 0
 	}
 	if open != nil {
 		if err := w.pass(ctx, open); err != nil {
@@ -446,10 +472,14 @@ func (x *exporter) commit(ctx context.Context, results [][]rangeResult) (Entry, 
 		if len(chain) > 0 {
 			m.Prev = chain[len(chain)-1].Digest
 		}
-		m.Finished = manifest.Time{Time: x.Now().UTC().Truncate(time.Second)}
+		m.Finished = stamp(x.Now)
+		if m.Finished.Before(m.Started.Time) {
+			m.Finished = m.Started // the clock was set back, or is another host's
+		}
 		sealed, err := manifest.Seal(ctx, m, x.Signers...)
 		if err != nil {
-			return Entry{}, fmt.Errorf("snapshot: seal manifest %d: %w", m.Seq, err)
+			// Not %w: what this program cannot seal is no damage to the archive.
+			return Entry{}, fmt.Errorf("snapshot: seal manifest %d: %v", m.Seq, err)
 		}
 		err = put(ctx, x.To.Store, manifest.ManifestName(m.Seq), sealed)
 		if errors.Is(err, fs.ErrExist) {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,16 +17,25 @@ import (
 
 // Journal remembers on local disk how far a restore has come, so that it can be
 // resumed after a crash. Every line is on disk before the step after it begins.
-// A step that is not in the journal is done again, which changes nothing.
+// A step that is not in the journal is done again, which changes nothing. One
+// process at a time may have a journal open.
 type Journal struct {
-	mu       sync.Mutex
-	file     *os.File
-	resumed  bool
-	entries  int // lines after the head
-	created  map[string]bool
+	mu      sync.Mutex
+	file    *os.File
+	failed  error // of the first write that did not succeed; none is tried after it
+	resumed bool
+	entries int // lines after the head
+	tables  map[string]*tableState
+}
+
+// tableState is what a journal says of a table.
+type tableState struct {
+	intended bool // it was about to be made
+	created  bool // the restore has made it
 	chunks   map[string]int64
-	compared map[string]int64
-	finished map[string]bool
+	compared bool
+	finished bool
+	rows     int64 // counted when it was compared
 }
 
 // JournalHead says which restore a journal is of.
@@ -38,19 +46,30 @@ type JournalHead struct {
 	Tables   []string          `json:"tables"`
 }
 
-// entry is one line after the head. Exactly one of the names is set.
+// step is what a line after the head tells of a table.
+type step string
+
+const (
+	stepIntend  step = "intend"  // about to make it
+	stepCreate  step = "create"  // made it
+	stepChunk   step = "chunk"   // every row of an object was acknowledged
+	stepCompare step = "compare" // found it equal
+	stepFinish  step = "finish"  // gave it its options
+	stepForget  step = "forget"  // it is not there, or not ours: what was said of it is void
+)
+
+// entry is one line after the head.
 type entry struct {
-	Create  string `json:"create,omitempty"`  // about to make this table
-	Chunk   string `json:"chunk,omitempty"`   // every row of this object was acknowledged
-	Compare string `json:"compare,omitempty"` // this table was found equal
-	Finish  string `json:"finish,omitempty"`  // this table has its options
-	Rows    int64  `json:"rows,omitempty"`
+	Table  string `json:"table"`
+	Step   step   `json:"step"`
+	Object string `json:"object,omitempty"`
+	Rows   int64  `json:"rows,omitempty"`
 }
 
 // OpenJournal begins a journal at path, or takes up the one that is there. A
 // journal of another restore is an error.
 func OpenJournal(path string, head JournalHead) (*Journal, error) {
-	j := &Journal{created: map[string]bool{}, chunks: map[string]int64{}, compared: map[string]int64{}, finished: map[string]bool{}}
+	j := &Journal{tables: map[string]*tableState{}}
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("snapshot: journal: %w", err)
@@ -59,7 +78,7 @@ func OpenJournal(path string, head JournalHead) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: journal %s: %w", path, err)
 	}
-	if j.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600); err != nil {
+	if j.file, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		return nil, fmt.Errorf("snapshot: journal: %w", err)
 	}
 	if err := j.start(path, whole, head); err != nil {
@@ -70,9 +89,17 @@ func OpenJournal(path string, head JournalHead) (*Journal, error) {
 }
 
 // replay reads what an earlier run wrote and returns the length of its whole
-// lines: a line a crash cut short is as if it had never been.
+// lines: a line a crash cut short is as if it had never been. A file that is
+// something else is left alone.
 func (j *Journal) replay(old []byte, head JournalHead) (int64, error) {
 	end := int64(bytes.LastIndexByte(old, '\n') + 1)
+	if end == 0 {
+		first, err := json.Marshal(head)
+		if err == nil && !bytes.HasPrefix(first, old) {
+			err = errors.New("it is no state file of a restore; name another")
+		}
+		return 0, err
+	}
 	lines := bufio.NewScanner(bytes.NewReader(old[:end]))
 	lines.Buffer(nil, 1<<20)
 	for n := 0; lines.Scan(); n++ {
@@ -99,15 +126,24 @@ func (j *Journal) replay(old []byte, head JournalHead) (int64, error) {
 
 func (j *Journal) remember(e entry) {
 	j.entries++
-	switch {
-	case e.Create != "":
-		j.created[e.Create] = true
-	case e.Chunk != "":
-		j.chunks[e.Chunk] = e.Rows
-	case e.Compare != "":
-		j.compared[e.Compare] = e.Rows
-	case e.Finish != "":
-		j.finished[e.Finish] = true
+	t := j.tables[e.Table]
+	if t == nil {
+		t = &tableState{chunks: map[string]int64{}}
+		j.tables[e.Table] = t
+	}
+	switch e.Step {
+	case stepIntend:
+		t.intended = true
+	case stepCreate:
+		t.created = true
+	case stepChunk:
+		t.chunks[e.Object] = e.Rows
+	case stepCompare:
+		t.compared, t.rows = true, e.Rows
+	case stepFinish:
+		t.finished = true
+	case stepForget:
+		delete(j.tables, e.Table)
 	}
 }
 
@@ -115,9 +151,6 @@ func (j *Journal) remember(e entry) {
 // file and its name durable.
 func (j *Journal) start(path string, whole int64, head JournalHead) error {
 	if err := j.file.Truncate(whole); err != nil {
-		return err
-	}
-	if _, err := j.file.Seek(0, io.SeekEnd); err != nil {
 		return err
 	}
 	if j.resumed {
@@ -152,49 +185,41 @@ func (j *Journal) record(e entry) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := j.write(e); err != nil {
-		return fmt.Errorf("snapshot: journal: %w", err)
+	if j.failed == nil {
+		j.failed = j.write(e)
+	}
+	if j.failed != nil {
+		return fmt.Errorf("snapshot: journal: %w", j.failed)
 	}
 	j.remember(e)
 	return nil
 }
 
-func (j *Journal) hasCreated(table string) bool {
+// table returns what the journal says of a table; of one it does not know, and
+// where there is no journal, nothing.
+func (j *Journal) table(name string) tableState {
 	if j == nil {
-		return false
+		return tableState{}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.created[table]
+	if t := j.tables[name]; t != nil {
+		return *t
+	}
+	return tableState{}
 }
 
-func (j *Journal) hasWritten(object string) (rows int64, ok bool) {
+// written returns how many rows of an object were acknowledged, if all were.
+func (j *Journal) written(table, object string) (rows int64, ok bool) {
 	if j == nil {
 		return 0, false
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	rows, ok = j.chunks[object]
-	return rows, ok
-}
-
-func (j *Journal) hasCompared(table string) (rows int64, ok bool) {
-	if j == nil {
-		return 0, false
+	if t := j.tables[table]; t != nil {
+		rows, ok = t.chunks[object]
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	rows, ok = j.compared[table]
 	return rows, ok
-}
-
-func (j *Journal) hasFinished(table string) bool {
-	if j == nil {
-		return false
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.finished[table]
 }
 
 // Resumed reports whether the journal is that of an earlier run.

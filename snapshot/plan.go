@@ -17,6 +17,11 @@ const (
 	samplePlaces = 16  // places across the key space a sample is taken from
 	sampleRows   = 256 // rows at each
 	maxColumns   = 256 // attributes with a column of their own
+
+	// maxRanges is how many ranges the tables of a snapshot have at most. A
+	// manifest of manifest.MaxManifest bytes has room for about 9,000 whose keys
+	// are of the usual length.
+	maxRanges = 4096
 )
 
 // newPlan describes the tables, cuts them into ranges, and settles by a sample
@@ -61,11 +66,24 @@ func (x *exporter) planTable(ctx context.Context, name string) (manifest.PlanTab
 	if err != nil {
 		return manifest.PlanTable{}, err
 	}
-	ranges := cut(splits)
+	ranges := cut(thin(splits, maxRanges/len(x.Tables)-1))
 	if table.Columns, err = x.columns(ctx, table, ranges); err != nil {
 		return manifest.PlanTable{}, err
 	}
 	return manifest.PlanTable{Table: table, Ranges: ranges}, nil
+}
+
+// thin leaves at most limit boundaries, evenly: the manifest names every range,
+// and has a limit.
+func thin(boundaries []manifest.Key, limit int) []manifest.Key {
+	if len(boundaries) <= limit {
+		return boundaries
+	}
+	kept := make([]manifest.Key, limit)
+	for i := range kept {
+		kept[i] = boundaries[(i+1)*len(boundaries)/(limit+1)]
+	}
+	return kept
 }
 
 // cut makes the ranges between the inner boundaries of a table.
@@ -89,7 +107,7 @@ func (x *exporter) columns(ctx context.Context, table manifest.Table, ranges []m
 		return nil, err
 	}
 	var tally row.Tally
-	step := max(1, len(ranges)/samplePlaces)
+	step := (len(ranges) + samplePlaces - 1) / samplePlaces
 	for i := 0; i < len(ranges); i += step {
 		scan := Scan{Table: table, Layout: layout, From: ranges[i].From, To: ranges[i].To, Bytes: groupBytes, Limit: sampleRows}
 		for batch, err := range x.From.Scan(ctx, scan) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/archive/row"
 	"github.com/otsnap/otsnap/manifest"
 	"golang.org/x/sync/errgroup"
 )
@@ -125,18 +126,26 @@ func (x *restorer) notes(t manifest.Table) {
 	}
 }
 
-// target refuses tables that exist and are not this restore's own.
+// target refuses tables that exist and are not this restore's own. What the
+// journal says of a table that does not exist any more is void.
 func (x *restorer) target(ctx context.Context) error {
 	var taken []string
 	for _, t := range x.tables {
 		live, err := x.Check.Describe(ctx, t.Table.Name)
 		if isNotExist(err) {
+			if err := x.forget(t.Table.Name); err != nil {
+				return err
+			}
 			continue
 		}
 		if err != nil {
 			return inTable(t.Table, err)
 		}
-		if !x.Journal.hasCreated(t.Table.Name) {
+		own, err := x.own(ctx, t.Table)
+		if err != nil {
+			return inTable(t.Table, err)
+		}
+		if !own {
 			taken = append(taken, t.Table.Name)
 			continue
 		}
@@ -149,6 +158,29 @@ func (x *restorer) target(ctx context.Context) error {
 		return fmt.Errorf("snapshot: instance %s has %s already; nothing was written: %w", x.To.Instance().Name, enumerate(taken, 10), fs.ErrExist)
 	}
 	return nil
+}
+
+// own reports whether a table that exists was made by this restore. Where a
+// crash fell between the intent and its confirmation, an empty table is.
+func (x *restorer) own(ctx context.Context, t manifest.Table) (bool, error) {
+	state := x.Journal.table(t.Name)
+	if state.created || !state.intended {
+		return state.created, nil
+	}
+	layout := row.Layout{Key: t.Key, Columns: t.Columns}
+	for _, err := range x.Check.Scan(ctx, Scan{Table: t, Layout: layout, Limit: 1}) {
+		return false, err
+	}
+	return true, x.Journal.record(entry{Table: t.Name, Step: stepCreate})
+}
+
+// forget voids what the journal says of a table.
+func (x *restorer) forget(table string) error {
+	state := x.Journal.table(table)
+	if !state.intended && !state.created {
+		return nil
+	}
+	return x.Journal.record(entry{Table: table, Step: stepForget})
 }
 
 // verify checks every byte of what will be restored and returns its chunks.
@@ -176,21 +208,33 @@ func (x *restorer) verify(ctx context.Context) ([][]job, error) {
 }
 
 // create makes the tables that an earlier run has not made. The journal knows of
-// each before it exists, so that a crash in between leaves no table it denies.
+// each before it exists, so that a crash in between leaves no table it denies,
+// and does not claim one that somebody else was first to make.
 func (x *restorer) create(ctx context.Context) error {
 	x.progress.begin("create", int64(len(x.tables)))
 	for _, t := range x.tables {
-		own := x.Journal.hasCreated(t.Table.Name)
-		if err := x.Journal.record(entry{Create: t.Table.Name}); err != nil {
-			return err
-		}
-		err := x.To.Create(ctx, t.Table)
-		if err != nil && !(own && errors.Is(err, fs.ErrExist)) {
-			return inTable(t.Table, err)
+		if !x.Journal.table(t.Table.Name).created {
+			if err := x.createTable(ctx, t.Table); err != nil {
+				return inTable(t.Table, err)
+			}
 		}
 		x.progress.add(t.Table.Name, Event{Done: 1})
 	}
 	return nil
+}
+
+func (x *restorer) createTable(ctx context.Context, t manifest.Table) error {
+	if err := x.Journal.record(entry{Table: t.Name, Step: stepIntend}); err != nil {
+		return err
+	}
+	err := x.To.Create(ctx, t)
+	if errors.Is(err, fs.ErrExist) {
+		return errors.Join(err, x.forget(t.Name))
+	}
+	if err != nil {
+		return err
+	}
+	return x.Journal.record(entry{Table: t.Name, Step: stepCreate})
 }
 
 // write puts the rows of all chunks. The order goes to and fro over the key
@@ -250,7 +294,7 @@ func bitReversed(jobs []job) []job {
 // acknowledged.
 func (x *restorer) chunk(ctx context.Context, j job) error {
 	object := j.object()
-	if rows, ok := x.Journal.hasWritten(object.Name); ok {
+	if rows, ok := x.Journal.written(j.table.Table.Name, object.Name); ok {
 		x.count(j, rows, rows)
 		return nil
 	}
@@ -274,7 +318,7 @@ func (x *restorer) chunk(ctx context.Context, j job) error {
 	if decoded != j.chunk.Rows || acknowledged != decoded {
 		return fmt.Errorf("%d rows signed, %d decoded, %d acknowledged: %w", j.chunk.Rows, decoded, acknowledged, ErrDiffers)
 	}
-	if err := x.Journal.record(entry{Chunk: object.Name, Rows: acknowledged}); err != nil {
+	if err := x.Journal.record(entry{Table: j.table.Table.Name, Step: stepChunk, Object: object.Name, Rows: acknowledged}); err != nil {
 		return err
 	}
 	x.progress.add(j.table.Table.Name, Event{RawBytes: j.chunk.RawBytes, StoredBytes: j.chunk.Size})
@@ -310,8 +354,9 @@ func (x *restorer) compare(ctx context.Context) error {
 	var problems []error
 	for _, t := range x.tables {
 		report := x.tableReport(t.Table.Name)
-		if rows, ok := x.Journal.hasCompared(t.Table.Name); ok {
-			report.Counted = rows
+		if state := x.Journal.table(t.Table.Name); state.compared && state.finished {
+			report.Counted = state.rows
+			x.report.Notes = append(x.report.Notes, fmt.Sprintf("table %s: compared by the run that is resumed here, before it got its options", t.Table.Name))
 			continue
 		}
 		found, err := run.table(ctx, t)
@@ -327,7 +372,7 @@ func (x *restorer) compare(ctx context.Context) error {
 		if err != nil {
 			continue
 		}
-		if err := x.Journal.record(entry{Compare: t.Table.Name, Rows: found.Counted}); err != nil {
+		if err := x.Journal.record(entry{Table: t.Table.Name, Step: stepCompare, Rows: found.Counted}); err != nil {
 			return err
 		}
 	}
@@ -338,11 +383,11 @@ func (x *restorer) compare(ctx context.Context) error {
 func (x *restorer) finish(ctx context.Context) error {
 	x.progress.begin("finish", int64(len(x.tables)))
 	for _, t := range x.tables {
-		if !x.Journal.hasFinished(t.Table.Name) {
+		if !x.Journal.table(t.Table.Name).finished {
 			if err := x.To.Finish(ctx, t.Table); err != nil {
 				return inTable(t.Table, err)
 			}
-			if err := x.Journal.record(entry{Finish: t.Table.Name}); err != nil {
+			if err := x.Journal.record(entry{Table: t.Table.Name, Step: stepFinish}); err != nil {
 				return err
 			}
 		}

@@ -2,10 +2,12 @@ package snapshot_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -443,7 +445,7 @@ func TestFindTakesNumbersIDsAndTheirStarts(t *testing.T) {
 			t.Errorf("Find(%q) = %v, %v; want manifest %d", which, got.Manifest, err, want)
 		}
 	}
-	for _, which := range []string{"3", "nothing", "2026"} {
+	for _, which := range []string{"0", "-1", "3", "20", "nothing", "2026"} {
 		if _, err := a.Find(t.Context(), which); err == nil {
 			t.Errorf("Find(%q) found something", which)
 		}
@@ -543,5 +545,163 @@ func TestAnAutoIncrementColumnComesBackAsPlainInteger(t *testing.T) {
 	}
 	if len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "AUTO_INCREMENT") {
 		t.Errorf("notes %q, want one about AUTO_INCREMENT", report.Notes)
+	}
+}
+
+// sinkWith is an instance of which one method can be made to fail.
+type sinkWith struct {
+	snapshot.Sink
+	create func() error // before Create
+	finish func() error // in place of Finish
+}
+
+func (s sinkWith) Create(ctx context.Context, t manifest.Table) error {
+	if s.create != nil {
+		if err := s.create(); err != nil {
+			return err
+		}
+	}
+	return s.Sink.Create(ctx, t)
+}
+
+func (s sinkWith) Finish(ctx context.Context, t manifest.Table) error {
+	if s.finish != nil {
+		return s.finish()
+	}
+	return s.Sink.Finish(ctx, t)
+}
+
+func TestAResumedRestoreDoesNotTrustItsJournalOverTheTarget(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 100)
+	a, key := newArchive(t, new(archivetest.Memory))
+	e := export(t, s, a, key, "plain")
+	target := s.instance(t, "target")
+	path := filepath.Join(t.TempDir(), "journal")
+	run := func(sink snapshot.Sink) (*snapshot.Report, error) {
+		journal, err := snapshot.OpenJournal(path, snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: e.Manifest.Snapshot, Instance: target.Instance(), Tables: []string{"plain"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer journal.Close()
+		return snapshot.Restore{From: a, To: sink, Check: target, Journal: journal}.Run(t.Context())
+	}
+	refused := errors.New("refused")
+	if _, err := run(sinkWith{Sink: target, finish: func() error { return refused }}); !errors.Is(err, refused) {
+		t.Fatalf("got %v, want the refusal", err)
+	}
+
+	t.Run("rows changed in between", func(t *testing.T) {
+		deleteRow(t, s.client("target"), "plain", "k", "row-000050")
+		if _, err := run(target); !errors.Is(err, snapshot.ErrDiffers) {
+			t.Errorf("got %v, want ErrDiffers", err)
+		}
+	})
+	t.Run("the table was dropped", func(t *testing.T) {
+		if _, err := s.client("target").DeleteTable(&sdk.DeleteTableRequest{TableName: "plain"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := run(target); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (snapshot.Compare{Archive: a, With: target}).Run(t.Context()); err != nil {
+			t.Errorf("after the resumed restore: %v", err)
+		}
+	})
+}
+
+func TestATableMadeByAnotherIsNotClaimed(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 100)
+	a, key := newArchive(t, new(archivetest.Memory))
+	e := export(t, s, a, key, "plain")
+	target := s.instance(t, "target")
+	path := filepath.Join(t.TempDir(), "journal")
+	rival := sinkWith{Sink: target, create: func() error {
+		fillPlain(t, s.client("target"), "plain", 1)
+		return nil
+	}}
+	for i, sink := range []snapshot.Sink{rival, target} {
+		journal, err := snapshot.OpenJournal(path, snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: e.Manifest.Snapshot, Instance: target.Instance(), Tables: []string{"plain"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = snapshot.Restore{From: a, To: sink, Check: target, Journal: journal}.Run(t.Context())
+		journal.Close()
+		if !errors.Is(err, fs.ErrExist) {
+			t.Errorf("run %d: got %v, want fs.ErrExist", i+1, err)
+		}
+	}
+	report, err := snapshot.Compare{Archive: a, With: target}.Run(t.Context())
+	if !errors.Is(err, snapshot.ErrDiffers) || report.Tables[0].Counted != 1 {
+		t.Errorf("the other's table has %d rows, %v; want its one", report.Tables[0].Counted, err)
+	}
+}
+
+func TestAFileThatIsNoJournalIsLeftAlone(t *testing.T) {
+	for _, text := range []string{"mytoken", `{"a":1}`, "\x00\x00", "a line\n"} {
+		path := filepath.Join(t.TempDir(), "victim")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := snapshot.OpenJournal(path, snapshot.JournalHead{Snapshot: "one"}); err == nil {
+			t.Errorf("%q was taken for a journal", text)
+		}
+		if data, err := os.ReadFile(path); err != nil || string(data) != text {
+			t.Errorf("%q is %q now, %v", text, data, err)
+		}
+	}
+}
+
+func TestAManifestNumberNobodyReachedCostsNothing(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 10)
+	store := new(archivetest.Memory)
+	a, key := newArchive(t, store)
+	export(t, s, a, key, "plain")
+	store.Replace(manifest.ManifestName(99_999_999), []byte("x"))
+	reads := 0
+	watched := &archivetest.Faulty{Store: store, Cue: func(c archivetest.Call) archivetest.Fault {
+		if c.Op == "get" {
+			reads++
+		}
+		return archivetest.None
+	}}
+	b := &snapshot.Archive{Store: watched, Policy: a.Policy, Trust: a.Trust}
+	if _, err := b.Chain(t.Context()); !errors.Is(err, snapshot.ErrMissing) {
+		t.Errorf("got %v, want ErrMissing", err)
+	}
+	if reads > 0 {
+		t.Errorf("%d objects were read", reads)
+	}
+}
+
+func TestAnOldUnfinishedExportIsOnlyResumedByName(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 100)
+	store := new(archivetest.Memory)
+	a, key := newArchive(t, store)
+	at := time.Now()
+	run := exporting(t, s, a, key, "plain")
+	run.Now = func() time.Time { return at }
+	run.To = &snapshot.Archive{Policy: a.Policy, Store: &archivetest.Faulty{Store: store, Cue: archivetest.OnNth("put", 2, archivetest.Before)}}
+	if _, err := run.Run(t.Context()); err == nil {
+		t.Fatal("the export should have broken")
+	}
+	at, run.To = at.Add(time.Hour), a
+	if _, err := run.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	run.Resume = "latest"
+	if _, err := run.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "older than snapshot 1") {
+		t.Errorf("resumed without being named: %v", err)
+	}
+	ids, err := a.Unfinished(t.Context())
+	if err != nil || len(ids) != 1 {
+		t.Fatalf("unfinished %v, %v", ids, err)
+	}
+	run.Resume = ids[0]
+	if _, err := run.Run(t.Context()); err != nil {
+		t.Errorf("resumed by name: %v", err)
 	}
 }

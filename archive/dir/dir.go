@@ -137,6 +137,9 @@ func (s *Store) vacant(name string) error {
 	_, err := s.lstat(name)
 	switch {
 	case err == nil:
+		if err := s.syncFolders(path.Dir(name)); err != nil {
+			return unavailable(err)
+		}
 		return s.taken(name)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -187,13 +190,18 @@ func (s *Store) publish(f file, name string) error {
 			err = f.link(name)
 		}
 	}
-	if errors.Is(err, fs.ErrExist) {
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return unavailable(err)
+	}
+	// Also where the object was there: who put it may have died before this, and
+	// the caller may rely on it.
+	if err := s.syncFolders(path.Dir(name)); err != nil {
+		return unavailable(err)
+	}
+	if err != nil {
 		return s.taken(name)
 	}
-	if err == nil {
-		err = s.syncFolders(path.Dir(name))
-	}
-	return unavailable(err)
+	return nil
 }
 
 // mkdirs makes the folder and those above it.
@@ -404,11 +412,11 @@ func (w walk) object(name string, entry fs.DirEntry) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		err = regular(name, info)
-	}
 	if err != nil {
 		return unavailable(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil // a link or a device is no object
 	}
 	if !w.yield(archive.Object{Name: name, Size: info.Size()}, nil) {
 		return errStopped
