@@ -2,9 +2,11 @@ package manifest
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // The roles of keys.
@@ -25,6 +27,17 @@ type Policy struct {
 	Files     []FileRef   `json:"files"`
 
 	id Hash // set by OpenPolicy alone
+}
+
+// NewPolicy returns the first policy of a new archive: its texts are those of this
+// program, and its salt makes its id unlike any other's.
+func NewPolicy(created time.Time, threshold int64, keys ...PolicyKey) *Policy {
+	p := &Policy{
+		Format: Format, Version: 1, Created: At(created),
+		Threshold: threshold, Keys: keys, Files: FileRefs(Files()),
+	}
+	rand.Read(p.Salt[:]) // never fails
+	return p
 }
 
 // PolicyKey is a key a policy trusts, and what for.

@@ -3,7 +3,6 @@ package snapshot
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,14 +31,12 @@ type Entry struct {
 	Size     int64 // of the object, bytes
 }
 
-// Init makes an archive in the store: the texts for readers without otsnap, and
-// the policy, signed by signers, which comes last and makes it an archive. It
-// sets the policy's Files and Salt. An archive that exists is fs.ErrExist; what an
-// interrupted Init left behind is not in the way.
+// Init makes an archive in the store: the texts for readers without otsnap, which
+// the policy names, and the policy, signed by signers, which comes last and makes
+// it an archive. An archive that exists is fs.ErrExist; what an interrupted Init
+// of the same release left behind is not in the way.
 func Init(ctx context.Context, store archive.Store, policy *manifest.Policy, signers ...manifest.Signer) (manifest.Trust, error) {
 	files := manifest.Files()
-	policy.Files = manifest.FileRefs(files)
-	rand.Read(policy.Salt[:]) // never fails
 	sealed, err := manifest.SealPolicy(ctx, policy, signers...)
 	if err != nil {
 		return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)
@@ -48,8 +45,8 @@ func Init(ctx context.Context, store archive.Store, policy *manifest.Policy, sig
 	if err != nil {
 		return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)
 	}
-	if err := unused(ctx, store); err != nil {
-		return manifest.Trust{}, err
+	if Exists(ctx, store) {
+		return manifest.Trust{}, fmt.Errorf("snapshot: there is an archive already: %s: %w", manifest.PolicyName(1), fs.ErrExist)
 	}
 	for _, f := range files {
 		if err := put(ctx, store, f.Name, f.Data); err != nil {
@@ -62,17 +59,14 @@ func Init(ctx context.Context, store archive.Store, policy *manifest.Policy, sig
 	return manifest.Trust{Archive: id}, nil
 }
 
-// unused refuses a store that holds an archive already.
-func unused(ctx context.Context, store archive.Store) error {
+// Exists reports whether the store holds an archive, as far as can be seen.
+func Exists(ctx context.Context, store archive.Store) bool {
 	body, err := store.Get(ctx, manifest.PolicyName(1))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
-		return fmt.Errorf("snapshot: new archive: %w", err)
+		return false
 	}
 	body.Close()
-	return fmt.Errorf("snapshot: there is an archive already: %s: %w", manifest.PolicyName(1), fs.ErrExist)
+	return true
 }
 
 // put stores data under name. An object that is there already is as good if its
@@ -199,7 +193,7 @@ func find(chain []Entry, which string) (Entry, error) {
 	}
 	if seq, err := strconv.ParseInt(which, 10, 64); err == nil && len(which) < len("20060102") {
 		if seq < 1 || seq > int64(len(chain)) {
-			return Entry{}, fmt.Errorf("snapshot: no snapshot %d among %d: %w", seq, len(chain), fs.ErrNotExist)
+			return Entry{}, fmt.Errorf("snapshot: no snapshot %q among %d: %w", which, len(chain), fs.ErrNotExist)
 		}
 		return chain[seq-1], nil
 	}

@@ -120,8 +120,8 @@ func (c *comparer) table(ctx context.Context, t manifest.TableEntry) (*TableRepo
 	}
 	parts := tableJobs(c.entry, t, pages)
 	if len(parts) == 0 {
-		layout := row.Layout{Key: t.Table.Key, Columns: t.Table.Columns}
-		parts = []job{{entry: c.entry, table: t, layout: layout, from: manifest.Key{}, to: manifest.Key{}}}
+		layout := &row.Layout{Key: t.Table.Key, Columns: t.Table.Columns}
+		parts = []job{{entry: c.entry, table: &t, layout: layout, from: manifest.Key{}, to: manifest.Key{}}}
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(c.workers)
@@ -202,7 +202,7 @@ func (t *TableReport) merge(o TableReport, limit int) {
 
 func (c *comparer) scan(ctx context.Context, j job) iter.Seq2[row.Batch, error] {
 	return c.with.Scan(ctx, Scan{
-		Table: j.table.Table, Layout: j.layout, From: j.from, To: j.to, Rows: groupRows, Bytes: groupBytes,
+		Table: j.table.Table, Layout: *j.layout, From: j.from, To: j.to, Rows: groupRows, Bytes: groupBytes,
 	})
 }
 
@@ -217,7 +217,7 @@ type keyed struct {
 func (c *comparer) differences(ctx context.Context, j job, found *TableReport) error {
 	signed, stopSigned := iter.Pull2(c.signedRows(ctx, j))
 	defer stopSigned()
-	live, stopLive := iter.Pull2(rows(j.layout, records(c.scan(ctx, j))))
+	live, stopLive := iter.Pull2(rows(*j.layout, records(c.scan(ctx, j))))
 	defer stopLive()
 	found.Counted = 0
 	s, sErr, sOK := signed()
@@ -332,11 +332,11 @@ func (c *comparer) signedRows(ctx context.Context, j job) iter.Seq2[keyed, error
 			yield(keyed{}, missing(object.Name, err))
 			return
 		}
-		if err := archive.Check(ctx, data, j.layout, j.chunk); err != nil {
+		if err := archive.Check(ctx, data, *j.layout, j.chunk); err != nil {
 			yield(keyed{}, fmt.Errorf("%s: %w", object.Name, err))
 			return
 		}
-		for r, err := range rows(j.layout, archive.Read(ctx, data, j.layout, j.chunk)) {
+		for r, err := range rows(*j.layout, archive.Read(ctx, data, *j.layout, j.chunk)) {
 			if !yield(r, err) {
 				return
 			}

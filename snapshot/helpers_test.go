@@ -164,10 +164,7 @@ func newKey(t testing.TB) manifest.Signer {
 
 // policyOf names the keys as exporters, of which threshold must sign.
 func policyOf(threshold int64, keys ...manifest.Signer) *manifest.Policy {
-	p := &manifest.Policy{
-		Format: manifest.Format, Version: 1, Threshold: threshold,
-		Created: manifest.Time{Time: time.Date(2026, 11, 22, 16, 5, 1, 0, time.UTC)},
-	}
+	p := manifest.NewPolicy(time.Now(), threshold)
 	for i, k := range keys {
 		p.Keys = append(p.Keys, manifest.NewPolicyKey(fmt.Sprintf("key-%d", i+1), "exporter", k.Key()))
 	}

@@ -303,12 +303,12 @@ func (x *restorer) chunk(ctx context.Context, j job) error {
 		return missing(object.Name, err)
 	}
 	var decoded, acknowledged int64
-	for record, err := range archive.Read(ctx, data, j.layout, j.chunk) {
+	for record, err := range archive.Read(ctx, data, *j.layout, j.chunk) {
 		if err != nil {
 			return err
 		}
 		decoded += record.NumRows()
-		n, err := x.To.Write(ctx, Write{Table: j.table.Table, Layout: j.layout, Record: record})
+		n, err := x.To.Write(ctx, Write{Table: j.table.Table, Layout: *j.layout, Record: record})
 		acknowledged += n
 		if err != nil {
 			return err

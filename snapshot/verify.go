@@ -46,7 +46,7 @@ const maxProblems = 100
 type Verify struct {
 	Archive  *Archive
 	Snapshot string   // one snapshot, as Find takes it; "": all of them
-	Tables   []string // globs as Select takes them; none: all tables
+	Tables   []string // globs as Select takes them; none: all tables. Others are not looked at
 	Level    Level
 	Workers  int // chunks in work at once; 0: DefaultWorkers
 	Now      func() time.Time
@@ -105,6 +105,8 @@ func newReport(kind string, a *Archive, e Entry, now func() time.Time) *Report {
 	}
 }
 
+// entries checks snapshots one after another: what is known of one is forgotten
+// before the next.
 func (v *verifier) entries(ctx context.Context, entries []Entry) error {
 	for _, f := range v.Archive.Policy.Files {
 		_, err := archive.Fetch(ctx, v.Archive.Store, manifest.Object{Name: f.Name, Size: -1, SHA256: f.SHA256})
@@ -112,17 +114,89 @@ func (v *verifier) entries(ctx context.Context, entries []Entry) error {
 			return err
 		}
 	}
-	jobs, err := v.jobs(ctx, entries)
+	v.report.Snapshots = int64(len(entries))
+	if len(entries) == 0 {
+		return nil
+	}
+	last := entries[len(entries)-1]
+	v.report.Seq, v.report.Snapshot, v.report.Digest = last.Manifest.Seq, last.Manifest.Snapshot, last.Digest
+	names, err := selectTables(entries, v.Tables)
 	if err != nil {
 		return err
 	}
-	v.progress.begin("verify", int64(len(jobs)))
+	var total int64
+	for _, e := range entries {
+		for _, t := range chosen(e, names) {
+			total += t.Totals.Chunks
+		}
+	}
+	v.progress.begin("verify", total)
+	for _, e := range entries {
+		if err := v.entry(ctx, e, names); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chosen returns the tables of a snapshot that are among the names.
+func chosen(e Entry, names []string) []manifest.TableEntry {
+	var tables []manifest.TableEntry
+	for _, t := range e.Manifest.Tables {
+		if slices.Contains(names, t.Table.Name) {
+			tables = append(tables, t)
+		}
+	}
+	return tables
+}
+
+// entry checks the plan of one snapshot and the named tables of it.
+func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
+	if err := v.found(checkPlan(ctx, v.Archive, e)); err != nil {
+		return err
+	}
+	tables := chosen(e, names)
+	named := map[string]bool{e.Manifest.PlanObject().Name: true}
+	var jobs []job
+	for _, t := range tables {
+		pages, err := tablePages(ctx, v.Archive, e, t)
+		if err := v.found(err); err != nil {
+			return err
+		}
+		for _, ref := range t.Pages {
+			named[e.Manifest.PageObject(t, ref).Name] = true
+		}
+		for _, j := range tableJobs(e, t, pages) {
+			named[j.object().Name] = true
+			jobs = append(jobs, j)
+		}
+		v.report.Tables = append(v.report.Tables, TableReport{Name: t.Table.Name, Rows: t.Totals.Rows, Differences: []Difference{}})
+		v.report.Totals.Add(t.Totals)
+	}
+	if len(tables) < len(e.Manifest.Tables) {
+		named = nil // objects of the other tables are not known
+	}
+	sizes, err := listSizes(ctx, v.Archive.Store, snapshotPrefix(e.Manifest.Snapshot))
+	if err != nil {
+		return err
+	}
+	v.extra(sizes, named)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(v.Workers)
-	for _, job := range jobs {
-		group.Go(func() error { return v.found(v.chunk(ctx, job)) })
+	for _, j := range jobs {
+		group.Go(func() error { return v.found(v.chunk(ctx, j, sizes)) })
 	}
 	return group.Wait()
+}
+
+// extra notes the objects of a snapshot that nothing names, where names are
+// known.
+func (v *verifier) extra(sizes map[string]int64, named map[string]bool) {
+	for name := range sizes {
+		if named != nil && !named[name] {
+			v.report.Notes = append(v.report.Notes, fmt.Sprintf("%s is named by no manifest", name))
+		}
+	}
 }
 
 // found notes a problem and lets the run go on. What says nothing about the
@@ -147,8 +221,8 @@ func (v *verifier) found(problem error) error {
 // job is one chunk to check.
 type job struct {
 	entry  Entry
-	table  manifest.TableEntry
-	layout row.Layout
+	table  *manifest.TableEntry
+	layout *row.Layout
 	chunk  manifest.Chunk
 	from   manifest.Key // where the part of the key space begins that the chunk answers for
 	to     manifest.Key // and where it ends: the first key of the next chunk
@@ -156,52 +230,6 @@ type job struct {
 
 func (j job) object() manifest.Object {
 	return manifest.ChunkObject(j.entry.Manifest.Snapshot, j.table.Table.Name, j.chunk)
-}
-
-// jobs checks plans and pages and returns the chunks that are left to check.
-func (v *verifier) jobs(ctx context.Context, entries []Entry) ([]job, error) {
-	if len(entries) == 0 {
-		return nil, nil
-	}
-	tables, err := selectTables(entries, v.Tables)
-	if err != nil {
-		return nil, err
-	}
-	var jobs []job
-	for _, e := range entries {
-		if err := v.found(checkPlan(ctx, v.Archive, e)); err != nil {
-			return nil, err
-		}
-		named := map[string]bool{manifest.PlanName(e.Manifest.Snapshot): true}
-		var own []job
-		for _, t := range e.Manifest.Tables {
-			pages, err := tablePages(ctx, v.Archive, e, t)
-			if err := v.found(err); err != nil {
-				return nil, err
-			}
-			for _, ref := range t.Pages {
-				named[e.Manifest.PageObject(t, ref).Name] = true
-			}
-			chunks := tableJobs(e, t, pages)
-			for _, j := range chunks {
-				named[j.object().Name] = true
-			}
-			if !slices.Contains(tables, t.Table.Name) {
-				continue
-			}
-			own = append(own, chunks...)
-			v.report.Tables = append(v.report.Tables, TableReport{Name: t.Table.Name, Rows: t.Totals.Rows, Differences: []Difference{}})
-			v.report.Totals.Add(t.Totals)
-		}
-		if err := v.listed(ctx, e, own, named); err != nil {
-			return nil, err
-		}
-		jobs = append(jobs, own...)
-	}
-	last := entries[len(entries)-1]
-	v.report.Seq, v.report.Snapshot, v.report.Digest = last.Manifest.Seq, last.Manifest.Snapshot, last.Digest
-	v.report.Snapshots = int64(len(entries))
-	return jobs, nil
 }
 
 // selectTables chooses among the tables the snapshots hold.
@@ -269,11 +297,11 @@ func tablePages(ctx context.Context, a *Archive, e Entry, t manifest.TableEntry)
 // tableJobs lists the chunks of a table in key order, each with the part of the
 // key space it answers for; side by side these cover all of it.
 func tableJobs(e Entry, t manifest.TableEntry, pages []*manifest.Page) []job {
-	layout := row.Layout{Key: t.Table.Key, Columns: t.Table.Columns}
+	layout := &row.Layout{Key: t.Table.Key, Columns: t.Table.Columns}
 	var jobs []job
 	for _, page := range pages {
 		for _, c := range page.Chunks {
-			jobs = append(jobs, job{entry: e, table: t, layout: layout, chunk: c, from: c.First})
+			jobs = append(jobs, job{entry: e, table: &t, layout: layout, chunk: c, from: c.First})
 		}
 	}
 	for i := range jobs {
@@ -287,29 +315,6 @@ func tableJobs(e Entry, t manifest.TableEntry, pages []*manifest.Page) []job {
 	return jobs
 }
 
-// listed compares a snapshot's objects with what the store lists: at the lowest
-// level that stands in for reading them. Objects nothing names are noted.
-func (v *verifier) listed(ctx context.Context, e Entry, jobs []job, named map[string]bool) error {
-	sizes, err := listSizes(ctx, v.Archive.Store, snapshotPrefix(e.Manifest.Snapshot))
-	if err != nil {
-		return err
-	}
-	for name := range sizes {
-		if !named[name] {
-			v.report.Notes = append(v.report.Notes, fmt.Sprintf("%s is named by no manifest", name))
-		}
-	}
-	if v.Level > Objects {
-		return nil
-	}
-	for _, j := range jobs {
-		if err := v.found(checkSize(j.object(), sizes)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func checkSize(o manifest.Object, sizes map[string]int64) error {
 	size, ok := sizes[o.Name]
 	if !ok {
@@ -321,10 +326,14 @@ func checkSize(o manifest.Object, sizes map[string]int64) error {
 	return nil
 }
 
-// chunk checks one chunk as deep as the level says.
-func (v *verifier) chunk(ctx context.Context, j job) error {
+// chunk checks one chunk as deep as the level says: at the lowest, what the store
+// lists stands in for reading it.
+func (v *verifier) chunk(ctx context.Context, j job, sizes map[string]int64) error {
 	object := j.object()
 	if v.Level == Objects {
+		if err := checkSize(object, sizes); err != nil {
+			return err
+		}
 		v.count(j, 0)
 		return nil
 	}
@@ -336,7 +345,7 @@ func (v *verifier) chunk(ctx context.Context, j job) error {
 		v.count(j, 0)
 		return nil
 	}
-	if err := archive.Check(ctx, data, j.layout, j.chunk); err != nil {
+	if err := archive.Check(ctx, data, *j.layout, j.chunk); err != nil {
 		return fmt.Errorf("%s: %w", object.Name, err)
 	}
 	v.count(j, j.chunk.Rows)

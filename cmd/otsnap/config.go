@@ -123,14 +123,16 @@ func (o *opened) remember(newest snapshot.Entry) {
 }
 
 // rememberNewest is remember for a command that has not seen the newest entry
-// itself.
-func (o *opened) rememberNewest(ctx context.Context) error {
+// itself. What it has done is done, also if the chain cannot be read again.
+func (o *opened) rememberNewest(ctx context.Context) {
 	chain, err := o.Chain(ctx)
-	if err != nil || len(chain) == 0 {
-		return err
+	if err != nil {
+		o.app.warn("warning: the trust file was not brought up to date: %v", err)
+		return
 	}
-	o.remember(chain[len(chain)-1])
-	return nil
+	if len(chain) > 0 {
+		o.remember(chain[len(chain)-1])
+	}
 }
 
 // instanceFlags are those of every command that speaks to an instance.

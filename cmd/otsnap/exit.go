@@ -149,8 +149,10 @@ func (a *app) finish(ctx context.Context, err error) int {
 	return v.exit
 }
 
-// sentence leaves out the names of packages in an error: the user called none.
+// sentence leaves out of an error the names of packages, which the user called
+// none of, and at its end what the library adds for programs to branch on.
 func sentence(line string) string {
+	line = strings.TrimSuffix(strings.TrimSuffix(line, ": "+fs.ErrExist.Error()), ": "+fs.ErrNotExist.Error())
 	parts := strings.Split(line, ": ")
 	return strings.Join(slices.DeleteFunc(parts, isPackage), ": ")
 }

@@ -50,6 +50,9 @@ file given by --credentials. It needs to read, describe and list tables.`,
 			if len(o.keys) == 0 {
 				return usage(cmd, "--key FILE is missing: a snapshot has to be signed")
 			}
+			if err := o.check(cmd); err != nil {
+				return err
+			}
 			return a.export(cmd.Context(), args[0], args[1], o)
 		},
 	}
@@ -60,9 +63,20 @@ file given by --credentials. It needs to read, describe and list tables.`,
 	addWorkersFlag(cmd, &o.workers)
 	cmd.Flags().Var(&o.chunkSize, "chunk-size", "size of a chunk's rows before compression")
 	cmd.Flags().Var(&o.splitSize, "split-size", "size of the part of a table one worker reads")
-	cmd.Flags().StringVar(&o.resume, "resume", "", "go on with the unfinished export `ID`, or with the last one (write --resume=ID)")
+	cmd.Flags().StringVar(&o.resume, "resume", "", "go on with the unfinished export `ID`, or with the last one (write --resume=ID), as it was planned: tables and sizes given now do not count")
 	cmd.Flags().Lookup("resume").NoOptDefVal = "latest"
 	return cmd
+}
+
+// check refuses flags that no export could follow.
+func (o exportOptions) check(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("resume") && o.resume == "" {
+		return usage(cmd, "--resume= names no export; write --resume for the last one")
+	}
+	if o.chunkSize < snapshot.MinChunkBytes || o.chunkSize > snapshot.MaxChunkBytes {
+		return usage(cmd, "--chunk-size %s: chunks can have 16KiB to 1GiB", o.chunkSize.String())
+	}
+	return nil
 }
 
 func addTableFlag(cmd *cobra.Command, tables *[]string) {
@@ -81,6 +95,9 @@ func (a *app) export(ctx context.Context, address, location string, o exportOpti
 	to, err := a.openArchive(ctx, location, o.archive)
 	if err != nil {
 		return err
+	}
+	if err := to.Policy.Check(signing...); err != nil {
+		return advise(labelled{err, errKey}, "otsnap show %s tells which keys may sign, and how many must", location)
 	}
 	shown := a.reporter()
 	defer shown.Close()

@@ -86,7 +86,7 @@ func (a *app) init(ctx context.Context, location string, o initOptions) error {
 		return err
 	}
 	trust, err := snapshot.Init(ctx, store, policy, signing...)
-	if errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, fs.ErrExist) && snapshot.Exists(ctx, store) {
 		return advise(fmt.Errorf("%s: %w", where.name, err), "to use it from this machine, give its id once: otsnap verify %s --archive-id ID", location)
 	}
 	if err != nil {
@@ -116,10 +116,7 @@ archive is yours; everything else is checked from there.
 // policy is the policy the flags ask for, and the private keys there are to sign
 // it.
 func (o initOptions) policy(now time.Time) (*manifest.Policy, []manifest.Signer, error) {
-	p := &manifest.Policy{
-		Format: manifest.Format, Version: 1, Threshold: o.threshold,
-		Created: manifest.Time{Time: now.UTC().Truncate(time.Second)},
-	}
+	p := manifest.NewPolicy(now, o.threshold)
 	var signing []manifest.Signer
 	for _, group := range []struct {
 		files []string

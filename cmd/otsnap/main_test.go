@@ -250,7 +250,9 @@ func scriptQuickstart(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, port, err := net.SplitHostPort(free.Addr().String())
 	ts.Check(errors.Join(err, free.Close()))
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(script, "8087", port)), 0o644))
+	// The server ends with the script, also with one that fails half way.
+	script = "trap 'kill $! 2>/dev/null || true' EXIT\n" + strings.ReplaceAll(script, "8087", port)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(script), 0o644))
 
 	bin := ts.MkAbs("bin")
 	build := exec.Command("go", "build", "-o", bin+string(filepath.Separator), ".", "../tablestore-local", "./internal/sample/otsnap-sample")

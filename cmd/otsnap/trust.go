@@ -70,7 +70,7 @@ func (f trustFile) load(id string) (manifest.Trust, error) {
 	}
 	trust, err := manifest.ParseTrust(data)
 	if err != nil {
-		return manifest.Trust{}, advise(misused("trust file %s: %w", f.path, err), "a trust file is made by otsnap init; with --archive-id ID a lost one is made anew")
+		return manifest.Trust{}, advise(misused("trust file %s: %w", f.path, err), "it is no trust file, or a damaged one: move it away, and give the archive's id once with --archive-id ID to have it made anew")
 	}
 	if id != "" && trust.Archive != given {
 		return manifest.Trust{}, advise(labelled{fmt.Errorf("trust file %s is of archive %s, asked for is %s", f.path, trust.Archive, given), manifest.ErrUntrusted},
@@ -86,7 +86,7 @@ func (f trustFile) vacant() error {
 	}
 	_, err := os.Lstat(f.path)
 	if err == nil {
-		return advise(fmt.Errorf("trust file %s: %w", f.path, fs.ErrExist), "it is of an archive made earlier; name another file with --trust FILE")
+		return advise(fmt.Errorf("there is a trust file %s already: %w", f.path, fs.ErrExist), "it is of an archive made earlier; name another file with --trust FILE")
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("trust file: %w", err)

@@ -71,6 +71,12 @@ func (a *app) verify(ctx context.Context, location string, o verifyOptions) erro
 // brings the trust file up to date after one that did not.
 func (a *app) conclude(ctx context.Context, archive *opened, report *snapshot.Report, err error) error {
 	if report != nil {
+		for i, problem := range report.Problems {
+			report.Problems[i] = sentence(problem)
+		}
+		if archive.Trust.Seq == 0 {
+			report.Notes = append(report.Notes, "this machine had seen no snapshot of the archive before, so it cannot tell whether newer ones are hidden; compare number and manifest with what was noted at the export")
+		}
 		if err := a.answer(report, func(w io.Writer) { printReport(w, report, a.took()) }); err != nil {
 			return err
 		}
@@ -78,5 +84,6 @@ func (a *app) conclude(ctx context.Context, archive *opened, report *snapshot.Re
 	if err != nil {
 		return err
 	}
-	return archive.rememberNewest(ctx)
+	archive.rememberNewest(ctx)
+	return nil
 }
