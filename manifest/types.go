@@ -295,8 +295,8 @@ type Plan struct {
 	Tool       string      `json:"tool"`
 	Instance   Instance    `json:"instance"`
 	Started    Time        `json:"started"`
-	ChunkBytes int64       `json:"chunk_bytes"` // a chunk is cut after the row that reaches this, in PlainBuffer bytes
-	GroupBytes int64       `json:"group_bytes"` // a row group likewise
+	ChunkBytes int64       `json:"chunk_bytes"` // a chunk ends with the row group that makes it reach this, in PlainBuffer bytes
+	GroupBytes int64       `json:"group_bytes"` // a row group ends with the row that makes it reach this
 	GroupRows  int64       `json:"group_rows"`
 	Tables     []PlanTable `json:"tables"`
 }
