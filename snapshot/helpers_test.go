@@ -122,6 +122,7 @@ func fillRagged(t testing.TB, c *sdk.TableStoreClient) {
 	put(0, "\x00\xff", cell{name: "Empty", value: ""}, cell{name: "Zero", value: int64(0)}, cell{name: "Minus", value: math.Copysign(0, -1)})
 	put(1, "a", cell{"Title", "newest", now}, cell{"Title", int64(5), now - 10}, cell{"Title", "older", now - 20})
 	put(2, "a", cell{"Title", int64(5), now}, cell{"Title", "older", now - 20}, cell{"title", "lower case", now}, cell{"__ts", true, now})
+	put(3, "names", cell{name: "阿里巴巴", value: "in any script"}, cell{name: "a.b", value: int64(1)}, cell{name: " x", value: true})
 	for i := range int64(50) {
 		put(100+i, fmt.Sprint(i), cell{name: "Title", value: fmt.Sprint("film ", i)}, cell{name: "Gross", value: i * 1000}, cell{name: "Rating", value: float64(i) / 3})
 	}
