@@ -79,6 +79,11 @@ func (k *killer) untilDone(whole *time.Duration, command []string) (kills int) {
 			kills++
 			continue
 		}
+		if strings.Contains(out, "already; nothing was written") {
+			// It was killed between its last act, which is to remove its state file,
+			// and its end. The comparison that follows tells whether that is so.
+			return kills
+		}
 		if strings.Contains(out, "no unfinished export") {
 			// It was killed before its plan was stored, or after its manifest was.
 			k.must(command...)

@@ -93,10 +93,12 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 		Journal: journal, Workers: o.workers, Now: a.now, Progress: shown.Event,
 	}.Run(ctx)
 	shown.Close()
+	told := a.conclude(ctx, from, report, err)
+	// Last: who is killed before this can resume, and hears the outcome again.
 	if err := endJournal(journal, err); err != nil {
 		a.warn("warning: state file: %v", err)
 	}
-	return a.conclude(ctx, from, report, err)
+	return told
 }
 
 func tableNames(m *manifest.Manifest) []string {
