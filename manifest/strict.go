@@ -214,7 +214,7 @@ func checkText(data []byte) error {
 	}
 }
 
-// escapedRune returns the code of the \uXXXX data begins with.
+// escapedRune returns the code of the \u and four hex digits data begins with.
 func escapedRune(data []byte) (uint64, bool) {
 	if len(data) < 6 || data[0] != '\\' || data[1] != 'u' {
 		return 0, false

@@ -29,7 +29,7 @@ func missing(object string, err error) error {
 	return err
 }
 
-// describes wraps err with the table it is about.
+// inTable wraps err with the table it is about.
 func inTable(t manifest.Table, err error) error {
 	return fmt.Errorf("snapshot: table %s: %w", t.Name, err)
 }

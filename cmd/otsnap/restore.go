@@ -76,7 +76,7 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 	}
 	tables, err := snapshot.Select(tableNames(entry.Manifest), o.tables)
 	if err != nil {
-		return misused("%w", err)
+		return err
 	}
 	head := snapshot.JournalHead{Archive: from.Policy.ID(), Snapshot: entry.Manifest.Snapshot, Instance: to.Instance(), Tables: tables}
 	state, err := a.statePath(o.state, head)
