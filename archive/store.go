@@ -13,6 +13,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/otsnap/otsnap/manifest"
 )
 
 // Errors callers branch on, with [fs.ErrExist] and [fs.ErrNotExist].
@@ -36,6 +38,9 @@ var (
 // Get. Every other error, except those named here and those of Put's body,
 // wraps [ErrUnavailable].
 //
+// In a bucket that keeps versions an object is its oldest version: what is laid
+// over it later hides it from nobody who reads through a Store.
+//
 // A name that continues another after a slash ("a/b" beside "a") may be refused,
 // since in a directory one of the two would have to be a folder.
 type Store interface {
@@ -46,7 +51,10 @@ type Store interface {
 	// gets nil. Any other error leaves either no object or, where the store's
 	// answer was lost, the whole of it; never a part. Put may seek back and read
 	// body again. A store that had to repeat a request may so meet the object of
-	// its own first attempt and report fs.ErrExist.
+	// its own first attempt: it returns nil if the bytes there are those of body,
+	// and fs.ErrExist if they are not. What opts ask for and the store or its
+	// bucket cannot do is [errors.ErrUnsupported]; then there is no object, or one
+	// without it.
 	Put(ctx context.Context, name string, body io.ReadSeeker, opts PutOptions) error
 
 	// Get opens the object called name. If there is none, its error wraps
@@ -61,12 +69,24 @@ type Store interface {
 	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
 
 	// Delete removes the object called name. If there is none, its error wraps
-	// [fs.ErrNotExist]. When it returns nil the name is free.
+	// [fs.ErrNotExist], if it may not be removed, [ErrLocked]. When it returns nil
+	// the name is free.
 	Delete(ctx context.Context, name string) error
 }
 
 // PutOptions are what a caller asks of the store for one object.
-type PutOptions struct{}
+type PutOptions struct {
+	// SHA256 is the digest of what is put, if the caller knows it: a store that
+	// can then has the server check it. Zero: not known.
+	SHA256 manifest.Hash
+	// Lock is how the object is to be retained; the zero Lock leaves that to the
+	// bucket. A store without locks refuses any other.
+	Lock Lock
+	// Bulk marks an object that only a restore or a verification of contents
+	// reads. A store may keep it in the storage class it is configured with; all
+	// others stay readable at once.
+	Bulk bool
+}
 
 // Object is an object as the store lists it.
 type Object struct {

@@ -5,6 +5,7 @@ package archivetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -26,9 +27,12 @@ type Memory struct {
 var _ archive.Store = (*Memory)(nil)
 
 // Put stores body under a name that is still free.
-func (m *Memory) Put(ctx context.Context, name string, body io.ReadSeeker, _ archive.PutOptions) error {
+func (m *Memory) Put(ctx context.Context, name string, body io.ReadSeeker, opts archive.PutOptions) error {
 	if err := archive.CheckName(name); err != nil {
 		return fmt.Errorf("memory: put: %w", err)
+	}
+	if opts.Lock != (archive.Lock{}) {
+		return fmt.Errorf("memory: put %s: no locks in memory: %w", name, errors.ErrUnsupported)
 	}
 	data, err := io.ReadAll(body)
 	if err != nil {

@@ -38,7 +38,10 @@ type Store struct {
 	create func(*os.Root) (file, error) // [create], but for tests
 }
 
-var _ archive.Store = (*Store)(nil)
+var (
+	_ archive.Store  = (*Store)(nil)
+	_ archive.Prober = (*Store)(nil)
+)
 
 // Create makes the directory if it is not there, parents included, and opens it.
 func Create(path string) (*Store, error) {
@@ -103,10 +106,14 @@ func (s *Store) sweep(deadline time.Time) {
 	}
 }
 
-// Put stores body under a name that is still free.
-func (s *Store) Put(ctx context.Context, name string, body io.ReadSeeker, _ archive.PutOptions) error {
+// Put stores body under a name that is still free. A directory has no locks and
+// one storage class.
+func (s *Store) Put(ctx context.Context, name string, body io.ReadSeeker, opts archive.PutOptions) error {
 	if err := archive.CheckName(name); err != nil {
 		return fmt.Errorf("dir: put: %w", err)
+	}
+	if opts.Lock != (archive.Lock{}) {
+		return fmt.Errorf("dir: put %s: a directory cannot lock objects: %w", name, errors.ErrUnsupported)
 	}
 	if err := s.put(ctx, name, body); err != nil {
 		return fmt.Errorf("dir: put %s: %w", name, err)
@@ -473,4 +480,22 @@ func unavailable(err error) error {
 		err = linkErr.Err
 	}
 	return fmt.Errorf("%w: %w", err, archive.ErrUnavailable)
+}
+
+// Probe tells what a directory can do, and tries whether it is create-only.
+func (s *Store) Probe(ctx context.Context, name string) ([]archive.Capability, error) {
+	createOnly := archive.Capability{Name: archive.CanCreateOnly, State: archive.Supported}
+	switch err := s.Put(ctx, name, strings.NewReader(""), archive.PutOptions{}); {
+	case err == nil:
+		createOnly.State = archive.Absent
+	case !errors.Is(err, fs.ErrExist):
+		return nil, err
+	}
+	capabilities := []archive.Capability{createOnly}
+	for _, name := range []string{
+		archive.CanChecksum, archive.CanVersion, archive.CanLock, archive.CanHold, archive.CanBucketLock, archive.CanTier, archive.CanEncrypt,
+	} {
+		capabilities = append(capabilities, archive.Capability{Name: name, State: archive.Absent})
+	}
+	return capabilities, nil
 }
