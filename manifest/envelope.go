@@ -20,6 +20,7 @@ var (
 	pageKind     = kind{"page", "application/vnd.otsnap.page+jsonl", MaxPage}
 	planKind     = kind{"plan", "application/vnd.otsnap.plan+json", MaxPlan}
 	policyKind   = kind{"policy", "application/vnd.otsnap.policy+json", MaxPolicy}
+	storeKind    = kind{"store", "application/vnd.otsnap.store+json", MaxStore}
 )
 
 // envelope is a DSSE envelope. Nothing in it is to be believed.

@@ -16,14 +16,15 @@ func TestFormatDocumentIsComplete(t *testing.T) {
 	text := string(must(os.ReadFile("FORMAT.md"))(t))
 	want := []string{
 		manifestKind.payloadType, pageKind.payloadType, planKind.payloadType, policyKind.payloadType,
+		storeKind.payloadType, StoreName, Supported, Absent, Unknown, NoRetention, Governance, Compliance,
 		statementType, predicateType, Exporter, Notary, Ed25519, ECDSAP256,
 		PolicyName(1), string(Integer), string(String), string(Binary), string(Double), string(Boolean),
 	}
-	for _, document := range []any{envelope{}, statement{}, Page{}, Chunk{}, Plan{}, Policy{}} {
+	for _, document := range []any{envelope{}, statement{}, Page{}, Chunk{}, Plan{}, Policy{}, Store{}} {
 		want = append(want, members(reflect.TypeOf(document))...)
 	}
 	for _, limit := range []int64{
-		MaxManifest, MaxPolicy, MaxLine, MaxSignatures, MaxSeq, MaxTables, MaxRanges, MaxRangeChunks, MaxChunks,
+		MaxManifest, MaxPolicy, MaxStore, MaxCapabilities, MaxLabel, MaxRetainYears, MaxRetainDays, MaxLine, MaxSignatures, MaxSeq, MaxTables, MaxRanges, MaxRangeChunks, MaxChunks,
 		MaxChunkSize, MaxChunkRaw, MaxChunkRows, MaxKeyColumns, MaxKey, MaxColumns, MaxName, MaxText, MaxCell,
 	} {
 		want = append(want, fmt.Sprint(limit))
@@ -43,8 +44,8 @@ func members(t reflect.Type) []string {
 		return members(t.Elem())
 	case reflect.Struct:
 		for i := range t.NumField() {
-			if name := fieldName(t.Field(i)); name != "" {
-				names = append(append(names, name), members(t.Field(i).Type)...)
+			if m := memberOf(t.Field(i)); m.name != "" {
+				names = append(append(names, m.name), members(t.Field(i).Type)...)
 			}
 		}
 	}

@@ -75,6 +75,12 @@ func FuzzOpenPlan(f *testing.F) {
 		func(p *Plan) ([]byte, error) { return p.payload() })
 }
 
+func FuzzOpenStore(f *testing.F) {
+	fuzzDocument(f, storeKind,
+		func(x *fixture, sealed []byte) (*Store, error) { return OpenStore(sealed, x.policy) },
+		func(st *Store) ([]byte, error) { return st.payload() })
+}
+
 // FuzzOpenPolicy takes any payload for the policy of the archive it names, as one
 // who makes an archive can.
 func FuzzOpenPolicy(f *testing.F) {

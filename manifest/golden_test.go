@@ -61,6 +61,16 @@ func TestFormatOneOpensForEver(t *testing.T) {
 	if !reflect.DeepEqual(pg, f.pages[0]) {
 		t.Errorf("the page is\n%+v, want\n%+v", pg, f.pages[0])
 	}
+	retained := must(OpenPlan(golden(t, "v1/plan-retained.dsse.json", must(SealPlan(t.Context(), f.retained(), f.exporter))(t)), p))(t)
+	if !reflect.DeepEqual(retained, f.retained()) {
+		t.Errorf("the plan with a retention is\n%+v, want\n%+v", retained, f.retained())
+	}
+	store := testStore(archive)
+	opened := must(OpenStore(golden(t, "v1/store.dsse.json", must(SealStore(t.Context(), store, f.exporter, f.notary))(t)), p))(t)
+	if !reflect.DeepEqual(opened, store) {
+		t.Errorf("the store is\n%+v, want\n%+v", opened, store)
+	}
+	golden(t, "v1/store.payload.json", must(store.payload())(t))
 	golden(t, "v1/trust", Trust{Archive: Hash{1}, Seq: 17, Head: Hash{2}}.Format())
 	golden(t, "v1/page.payload.jsonl", must(f.pages[0].payload())(t))
 	golden(t, "v1/manifest.payload.json", must(f.manifest.payload())(t))
@@ -81,7 +91,7 @@ func TestBadFilesFailWithTheNamedError(t *testing.T) {
 		writeBadFiles(t, f)
 	}
 	files := must(os.ReadDir("testdata/bad"))(t)
-	if len(files) < 60 {
+	if len(files) < 75 {
 		t.Fatalf("only %d files", len(files))
 	}
 	for _, file := range files {
@@ -105,6 +115,8 @@ func openAs(kind string, sealed []byte, p *Policy) error {
 		_, err = OpenPage(sealed, p)
 	case "plan":
 		_, err = OpenPlan(sealed, p)
+	case "store":
+		_, err = OpenStore(sealed, p)
 	case "policy":
 		var id Hash
 		if id, err = PolicyID(sealed); err == nil {
@@ -126,8 +138,9 @@ func writeBadFiles(t *testing.T, f *fixture) {
 		"page":     string(must(f.pages[0].payload())(t)),
 		"plan":     string(must(f.plan.payload())(t)),
 		"policy":   string(must(policyKind.open(f.sealedPolicy))(t).payload),
+		"store":    string(must(testStore(f.policy.ID()).payload())(t)),
 	}
-	kinds := map[string]kind{"manifest": manifestKind, "page": pageKind, "plan": planKind, "policy": policyKind}
+	kinds := map[string]kind{"manifest": manifestKind, "page": pageKind, "plan": planKind, "policy": policyKind, "store": storeKind}
 	write := func(name, payload string, signers []Signer) {
 		_, rest, _ := strings.Cut(name, "-")
 		kind, _, _ := strings.Cut(rest, "-")
@@ -149,6 +162,8 @@ func writeBadFiles(t *testing.T, f *fixture) {
 	write("untrusted-manifest-stranger", payloads["manifest"], []Signer{f.exporter, f.stranger})
 	write("untrusted-page-notary", payloads["page"], both[1:])
 	write("untrusted-page-stranger", payloads["page"], []Signer{f.stranger})
+	write("untrusted-store-one-of-two", payloads["store"], both[:1])
+	write("untrusted-store-stranger", payloads["store"], []Signer{f.exporter, f.stranger})
 	write("untrusted-plan-notary", payloads["plan"], both[1:])
 	write("untrusted-policy-one-of-two", payloads["policy"], both[:1])
 	write("untrusted-policy-stranger", payloads["policy"], []Signer{f.exporter, f.stranger})
@@ -157,7 +172,9 @@ func writeBadFiles(t *testing.T, f *fixture) {
 // badPayloads are the name of a file, and what to replace by what.
 func badPayloads() [][3]string {
 	const zero = "0000000000000000000000000000000000000000000000000000000000000000"
+	const planEnd = `"to":""}]}]}`
 	line := `{"name":"r0000-000000.parquet"`
+	retention := func(value string) string { return `"to":""}]}],"retention":` + value + `}` }
 	return [][3]string{
 		{"invalid-manifest-member-twice", `"seq":1`, `"seq":1,"seq":1`},
 		{"invalid-manifest-member-unknown", `"seq":1`, `"seq":1,"more":1`},
@@ -228,12 +245,30 @@ func badPayloads() [][3]string {
 		{"limit-page-long-key", `"first":"2001"`, `"first":"` + strings.Repeat("00", MaxKey+1) + `"`},
 
 		{"invalid-plan-ranges-gap", `"from":"8010"`, `"from":"8011"`},
-		{"invalid-plan-ranges-end", `"to":""}]}]}`, `"to":"ff"}]}]}`},
+		{"invalid-plan-ranges-end", planEnd, `"to":"ff"}]}]}`},
 		{"invalid-plan-no-ranges", `"ranges":[{"from":"","to":""}]`, `"ranges":[]`},
 		{"invalid-plan-chunk-bytes", `"chunk_bytes":67108864`, `"chunk_bytes":0`},
 		{"invalid-plan-member-unknown", `"tool":`, `"more":1,"tool":`},
 		{"untrusted-plan-other-archive", `"archive":"` + goldenArchive[:8], `"archive":"00000000`},
 		{"format-plan-newer", `{"format":1`, `{"format":2`},
+
+		{"invalid-plan-retention-of-nothing", planEnd, retention(`{"mode":"","until":""}`)},
+		{"invalid-plan-retention-none", planEnd, retention(`{"mode":"none","until":""}`)},
+		{"invalid-plan-retention-null", planEnd, retention(`null`)},
+		{"invalid-plan-retention-until", planEnd, retention(`{"mode":"compliance","until":"2033-11-31T16:05:01Z"}`)},
+		{"invalid-plan-retention-mode", planEnd, retention(`{"mode":"COMPLIANCE","until":"2033-11-22T16:05:01Z"}`)},
+		{"invalid-plan-retention-twice", planEnd, retention(`{"mode":"governance","until":"2033-11-22T16:05:01Z"},"retention":{"mode":"compliance","until":"2033-11-22T16:05:01Z"}`)},
+
+		{"invalid-store-kind", `"kind":"s3"`, `"kind":"s3://bucket"`},
+		{"invalid-store-state", `"state":"absent"`, `"state":"perhaps"`},
+		{"invalid-store-capability-twice", `"name":"object lock"`, `"name":"create-only"`},
+		{"invalid-store-capability-name", `"name":"object lock"`, `"name":"\u0007"`},
+		{"invalid-store-retention-without-period", `"years":7`, `"years":0`},
+		{"invalid-store-retention-without-mode", `"mode":"compliance"`, `"mode":"none"`},
+		{"invalid-store-member-unknown", `"kind":`, `"more":1,"kind":`},
+		{"invalid-store-member-missing", `,"days":0`, ``},
+		{"untrusted-store-other-archive", `"archive":"` + goldenArchive[:8], `"archive":"00000000`},
+		{"format-store-newer", `{"format":1`, `{"format":2`},
 
 		{"invalid-policy-threshold", `"threshold":2`, `"threshold":0`},
 		{"invalid-policy-role", `"role":"notary"`, `"role":"owner"`},

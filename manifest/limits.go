@@ -8,12 +8,13 @@ const Format = 1
 // [ErrLimit] before it does any work in proportion, and a writer refuses to make
 // it. None of them limits the size of a table.
 const (
-	// MaxManifest, MaxPage, MaxPlan and MaxPolicy are sizes of sealed documents
-	// in bytes. A page in a manifest costs about 900, a chunk in a page 600.
+	// MaxManifest, MaxPage, MaxPlan, MaxPolicy and MaxStore are sizes of sealed
+	// documents in bytes. A page in a manifest costs about 900, a chunk in a page 600.
 	MaxManifest = 8 << 20
 	MaxPage     = 8 << 20
 	MaxPlan     = 8 << 20
 	MaxPolicy   = 64 << 10
+	MaxStore    = 64 << 10
 
 	// MaxLine is the longest line of a page in bytes: two keys of MaxKey bytes in
 	// hex, and room.
@@ -29,6 +30,16 @@ const (
 
 	// MaxFiles is the number of fixed files in a policy.
 	MaxFiles = 16
+
+	// MaxCapabilities is the number of capabilities in a report of a store, and
+	// MaxLabel the length in bytes of the name of one, of a key or of a file.
+	MaxCapabilities = 64
+	MaxLabel        = 64
+
+	// MaxRetainYears and MaxRetainDays bound how long snapshots are retained by
+	// default: 100 years, counted either way.
+	MaxRetainYears = 100
+	MaxRetainDays  = 36_500
 
 	// MaxSeq is the newest manifest an archive can have: its name has 8 digits.
 	MaxSeq = 99_999_999

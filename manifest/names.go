@@ -10,6 +10,9 @@ import (
 // PolicyName returns the name of a policy's object.
 func PolicyName(version int64) string { return fmt.Sprintf("policy/%08d.dsse.json", version) }
 
+// StoreName is the name of the object of the report of an archive's store.
+const StoreName = "store.dsse.json"
+
 const (
 	manifestPrefix = "manifests/"
 	manifestSuffix = ".dsse.json"
@@ -165,8 +168,8 @@ func checkIdentifier(what, name string) error {
 // checkLabel refuses names that are not plain and short: of keys and of files at
 // the top of an archive.
 func checkLabel(what, name string) error {
-	if len(name) == 0 || len(name) > 64 {
-		return invalid("%s %q has %d bytes, want 1 to 64", what, clip(name), len(name))
+	if len(name) == 0 || len(name) > MaxLabel {
+		return invalid("%s %q has %d bytes, want 1 to %d", what, clip(name), len(name), MaxLabel)
 	}
 	for i, c := range []byte(name) {
 		plain := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'

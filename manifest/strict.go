@@ -17,7 +17,8 @@ import (
 // reader of the bytes must have read the same document, or none. Every member
 // must be there once, under its exact name, and nothing else; there is no null;
 // integers are plain and at most 2^53-1 from zero; text is valid Unicode; nothing
-// follows the document. How deep it nests is bounded by the type of v, because
+// follows the document. A member tagged optional is there exactly if its value is
+// not the zero value, so that a document still has one spelling. How deep it nests is bounded by the type of v, because
 // a member that is not in the type is refused before its value is read.
 func decode(data []byte, v any) error {
 	if err := checkText(data); err != nil {
@@ -80,7 +81,7 @@ func decodeStruct(d *json.Decoder, token json.Token, v reflect.Value) error {
 			return err
 		}
 		name, _ := token.(string)
-		i := fieldIndex(v.Type(), name)
+		i, m := fieldIndex(v.Type(), name)
 		if i < 0 {
 			return fmt.Errorf("unknown member %q", name)
 		}
@@ -91,10 +92,13 @@ func decodeStruct(d *json.Decoder, token json.Token, v reflect.Value) error {
 		if err := decodeValue(d, v.Field(i)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		if m.optional && blank(v.Field(i)) {
+			return fmt.Errorf("member %q says nothing, and is then left out", name)
+		}
 	}
 	for i, ok := range seen {
-		if name := fieldName(v.Type().Field(i)); name != "" && !ok {
-			return fmt.Errorf("member %q is missing", name)
+		if m := memberOf(v.Type().Field(i)); m.name != "" && !m.optional && !ok {
+			return fmt.Errorf("member %q is missing", m.name)
 		}
 	}
 	return closing(d)
@@ -146,23 +150,34 @@ func checkInteger(n int64) error {
 	return nil
 }
 
-// fieldName returns the member a field is written as, and "" for one that is not
-// written.
-func fieldName(f reflect.StructField) string {
-	name := f.Tag.Get("json")
-	if name == "-" {
-		return ""
-	}
-	return name
+// member is how a field is written; without a name it is not.
+type member struct {
+	name     string
+	optional bool // not written when it has the zero value
 }
 
-func fieldIndex(t reflect.Type, name string) int {
+func memberOf(f reflect.StructField) member {
+	tag := f.Tag.Get("json")
+	if tag == "-" {
+		return member{}
+	}
+	name, optional := strings.CutSuffix(tag, ",optional")
+	return member{name, optional}
+}
+
+// blank reports whether an optional member of value v is left out.
+func blank(v reflect.Value) bool {
+	return v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0
+}
+
+// fieldIndex finds the field of a member; -1: the type has no such member.
+func fieldIndex(t reflect.Type, name string) (int, member) {
 	for i := range t.NumField() {
-		if name != "" && fieldName(t.Field(i)) == name {
-			return i
+		if m := memberOf(t.Field(i)); name != "" && m.name == name {
+			return i, m
 		}
 	}
-	return -1
+	return -1, member{}
 }
 
 func describe(token json.Token) string {
@@ -254,18 +269,21 @@ func appendValue(dst []byte, v reflect.Value) ([]byte, error) {
 func appendStruct(dst []byte, v reflect.Value) ([]byte, error) {
 	separator := byte('{')
 	for i := range v.NumField() {
-		name := fieldName(v.Type().Field(i))
-		if name == "" {
+		m := memberOf(v.Type().Field(i))
+		if m.name == "" || m.optional && blank(v.Field(i)) {
 			continue
 		}
 		dst = append(dst, separator, '"')
-		dst = append(dst, name...)
+		dst = append(dst, m.name...)
 		dst = append(dst, '"', ':')
 		var err error
 		if dst, err = appendValue(dst, v.Field(i)); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%s: %w", m.name, err)
 		}
 		separator = ','
+	}
+	if separator == '{' {
+		dst = append(dst, separator)
 	}
 	return append(dst, '}'), nil
 }

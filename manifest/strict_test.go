@@ -16,6 +16,8 @@ type sample struct {
 	Time   Time     `json:"time"`
 	List   []string `json:"list"`
 	Inner  []inner  `json:"inner"`
+	Maybe  inner    `json:"maybe,optional"`
+	Few    []string `json:"few,optional"`
 	Hidden string   `json:"-"`
 }
 
@@ -92,6 +94,12 @@ func TestDecodeRefuses(t *testing.T) {
 		{"an empty name", `"text"`, `"":0,"text"`, `unknown member ""`},
 		{"a field that is no member", `"text"`, `"Hidden":"","text"`, `unknown member "Hidden"`},
 		{"the name of no member", `"text"`, `"-":"","text"`, `unknown member "-"`},
+		{"the tag of an optional member", `"text"`, `"maybe,optional":{"type":"STRING"},"text"`, "unknown member"},
+		{"an optional member twice", `"text"`, `"maybe":{"type":"STRING"},"maybe":{"type":"STRING"},"text"`, `"maybe" is there twice`},
+		{"an optional member that says nothing", `"text"`, `"maybe":{"type":""},"text"`, `"maybe" says nothing`},
+		{"an optional array of nothing", `"text"`, `"few":[],"text"`, `"few" says nothing`},
+		{"null for an optional member", `"text"`, `"maybe":null,"text"`, "maybe: found null"},
+		{"half of an optional member", `"text"`, `"maybe":{},"text"`, `maybe: member "type" is missing`},
 		{"another case", `"text"`, `"Text"`, `unknown member "Text"`},
 		{"a letter that folds to another", `"list"`, `"liſt"`, `unknown member "liſt"`},
 		{"a member twice", `"number"`, `"text":"a","number"`, `"text" is there twice`},
@@ -163,6 +171,7 @@ func TestDecodeRefuses(t *testing.T) {
 func TestEncodeIsTheInverse(t *testing.T) {
 	for _, want := range []sample{
 		{Time: testTime(0)},
+		{Time: testTime(0), Maybe: inner{Type: String}, Few: []string{""}},
 		{Text: "<&>\u2028\ufffd😀\x00", Number: -maxInteger, Flag: true, Key: Key{0}, Time: testTime(1), List: []string{""}},
 	} {
 		text, err := encode(want)
@@ -188,6 +197,26 @@ func TestEncodeWritesTheDocumentedSpelling(t *testing.T) {
 	}
 }
 
+func TestAnOptionalMemberIsLeftOutOrSaysSomething(t *testing.T) {
+	for want, s := range map[string]sample{
+		`"inner":[]}`: {Few: []string{}},
+		`"inner":[],"maybe":{"type":"STRING"},"few":["x"]}`: {Maybe: inner{Type: String}, Few: []string{"x"}},
+	} {
+		if text, err := encode(s); err != nil || !strings.HasSuffix(string(text), want) {
+			t.Errorf("got %s, %v, want it to end in %s", text, err, want)
+		}
+	}
+	var only struct {
+		Maybe inner `json:"maybe,optional"`
+	}
+	if text, err := encode(only); err != nil || string(text) != "{}" {
+		t.Errorf("got %s, %v, want {}", text, err)
+	}
+	if err := decode([]byte("{}"), &only); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestEncodeRefusesWhatDecodeWould(t *testing.T) {
 	for name, s := range map[string]sample{
 		"invalid UTF-8":        {Text: "\xff"},
@@ -204,7 +233,7 @@ func TestEncodeRefusesWhatDecodeWould(t *testing.T) {
 // TestDocumentsNestAtMostEightDeep keeps documents readable for parsers with a low
 // limit. The decoder itself goes no deeper than these types.
 func TestDocumentsNestAtMostEightDeep(t *testing.T) {
-	for _, document := range []any{envelope{}, statement{}, Page{}, Chunk{}, Plan{}, Policy{}} {
+	for _, document := range []any{envelope{}, statement{}, Page{}, Chunk{}, Plan{}, Policy{}, Store{}} {
 		if got := depth(reflect.TypeOf(document)); got > 8 {
 			t.Errorf("%T nests %d deep", document, got)
 		}
@@ -221,7 +250,7 @@ func depth(t reflect.Type) int {
 		return 1 + depth(t.Elem())
 	case reflect.Struct:
 		for i := range t.NumField() {
-			if fieldName(t.Field(i)) != "" {
+			if memberOf(t.Field(i)).name != "" {
 				deepest = max(deepest, depth(t.Field(i).Type))
 			}
 		}

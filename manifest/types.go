@@ -299,6 +299,9 @@ type Plan struct {
 	GroupBytes int64       `json:"group_bytes"` // a row group ends with the row that makes it reach this
 	GroupRows  int64       `json:"group_rows"`
 	Tables     []PlanTable `json:"tables"`
+	// Retention is what the snapshot's objects are put with; the zero value: they
+	// are left to the store. A resumed export keeps what the first run asked.
+	Retention Retention `json:"retention,optional"`
 }
 
 // PlanTable is a table of a plan and the ranges it is cut into.
@@ -314,10 +317,44 @@ type Consistency struct {
 	Positions []string `json:"positions"` // stream positions; none for "window"
 }
 
+// The modes of retention.
+const (
+	NoRetention = "none"
+	Governance  = "governance" // those with a special right can lift it
+	Compliance  = "compliance" // nobody can lift it before its date
+)
+
 // Retention is what was asked of the store for the snapshot's objects.
 type Retention struct {
-	Mode  string `json:"mode"`  // "none", "governance" or "compliance"
+	Mode  string `json:"mode"`  // [NoRetention], [Governance] or [Compliance]
 	Until string `json:"until"` // RFC 3339, empty for "none"
+}
+
+// Store says what the storage of an archive could do when the archive was made
+// there, and how long its snapshots are to be retained. It is signed by as many
+// keys as a manifest, and there is at most one in an archive.
+type Store struct {
+	Format       int64          `json:"format"`
+	Archive      Hash           `json:"archive"`
+	Created      Time           `json:"created"`
+	Kind         string         `json:"kind"` // dir, s3, oss and the like
+	Capabilities []Capability   `json:"capabilities"`
+	Retention    StoreRetention `json:"retention"`
+}
+
+// Capability is something the storage can do, or cannot, as far as was found out.
+type Capability struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`  // "supported", "absent" or "unknown"
+	Detail string `json:"detail"` // for people
+}
+
+// StoreRetention is how firmly, and how long from the start of its export on, a
+// snapshot of the archive is retained where no more is asked.
+type StoreRetention struct {
+	Mode  string `json:"mode"` // as in a [Retention]
+	Years int64  `json:"years"`
+	Days  int64  `json:"days"` // added to the years
 }
 
 // Manifest is the signed statement of a snapshot. Only [Open] makes one out of

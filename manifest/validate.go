@@ -368,7 +368,13 @@ func (pl *Plan) Validate() error {
 			return err
 		}
 	}
-	return nil
+	if pl.Retention == (Retention{}) {
+		return nil
+	}
+	if pl.Retention.Mode == NoRetention {
+		return invalid("retention none; a plan without retention leaves it out")
+	}
+	return pl.Retention.validate()
 }
 
 func (t PlanTable) validate() error {
@@ -551,19 +557,26 @@ func (m *Manifest) validateSettings() error {
 		return invalid("consistency %q with %d positions; want window with none",
 			clip(m.Consistency.Kind), len(m.Consistency.Positions))
 	}
-	switch m.Retention.Mode {
-	case "none":
-		if m.Retention.Until != "" {
-			return invalid("retention none until %q", clip(m.Retention.Until))
-		}
-	case "governance", "compliance":
-		if _, err := time.Parse(time.RFC3339, m.Retention.Until); err != nil {
-			return invalid("retention until %q is not a time", clip(m.Retention.Until))
-		}
-	default:
-		return invalid("retention mode %q", clip(m.Retention.Mode))
+	if err := m.Retention.validate(); err != nil {
+		return err
 	}
 	return m.Encryption.validate()
+}
+
+func (r Retention) validate() error {
+	switch r.Mode {
+	case NoRetention:
+		if r.Until != "" {
+			return invalid("retention none until %q", clip(r.Until))
+		}
+	case Governance, Compliance:
+		if _, err := time.Parse(time.RFC3339, r.Until); err != nil {
+			return invalid("retention until %q is not a time", clip(r.Until))
+		}
+	default:
+		return invalid("retention mode %q", clip(r.Mode))
+	}
+	return nil
 }
 
 // Validate checks every rule a manifest's entry of a table must keep.
