@@ -1,5 +1,6 @@
-// Package archivetest is the contract of archive.Store as a test suite, with
-// stores to test other code against: one in memory and one that fails on cue.
+// Package archivetest is the contract of archive.Store, and of what a store may do
+// beside, as test suites, with
+// stores to test other code against: two in memory and one that fails on cue.
 package archivetest
 
 import (

@@ -3,6 +3,7 @@ package archivetest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/manifest"
 )
 
 // TestStore holds a Store to its contract. Each subtest opens an empty store of
@@ -27,6 +30,10 @@ func TestStore(t *testing.T, open func(t *testing.T) archive.Store) {
 		{"PutIsWriteOnce", putIsWriteOnce},
 		{"PutStartsAtTheOffsetOfItsBody", putStartsAtOffset},
 		{"OneOfManyRacingPutsWins", racingPuts},
+		{"ADigestThatIsRightIsTaken", rightDigest},
+		{"ADigestThatIsWrongIsNeverVouchedFor", wrongDigest},
+		{"BulkObjectsAreObjects", bulkObject},
+		{"WithoutLocksALockIsRefused", lockWithoutLocks},
 		{"AnEmptyObjectIsAnObject", emptyObject},
 		{"ALargeObjectIsWhole", largeObject},
 		{"ABodyThatFailsLeavesNothing", failingBody},
@@ -42,6 +49,7 @@ func TestStore(t *testing.T, open func(t *testing.T) archive.Store) {
 		{"PutsSucceedWhileTheirNeighboursAreDeleted", putBesideDelete},
 		{"AReaderSurvivesDeleteOrFails", readerAndDelete},
 		{"NamesAreKeptToTheByte", names},
+		{"OddNamesAreKeptToTheByteOrRefused", oddNames},
 		{"BadNamesAreRefused", badNames},
 		{"ACancelledCallDoesNothing", cancelled},
 		{"ACancelledBodyEndsWithAnError", cancelledBody},
@@ -81,7 +89,7 @@ func putStartsAtOffset(t *testing.T, s archive.Store) {
 
 func racingPuts(t *testing.T, s archive.Store) {
 	const racers = 16
-	content := func(i int) string { return strings.Repeat(string(rune('a'+i)), 100_000) }
+	content := func(i int) string { return strings.Repeat(string(rune('a'+i)), 100_000+i) }
 	errs := make([]error, racers)
 	var wg sync.WaitGroup
 	for i := range racers {
@@ -104,6 +112,84 @@ func racingPuts(t *testing.T, s archive.Store) {
 		t.Fatal("nobody won")
 	}
 	want(t, s, "manifests/next", content(winner))
+	wantList(t, s, "", "manifests/next")
+}
+
+func rightDigest(t *testing.T, s archive.Store) {
+	for name, content := range map[string]string{"empty": "", "small": "rows", "large": strings.Repeat("rows ", 500_000)} {
+		opts := archive.PutOptions{SHA256: sha256.Sum256([]byte(content))}
+		if err := s.Put(t.Context(), name, strings.NewReader(content), opts); err != nil {
+			t.Errorf("Put(%q) with the digest of what is put: got %v", name, err)
+			continue
+		}
+		want(t, s, name, content)
+	}
+	body := strings.NewReader("header and rest")
+	if _, err := body.Seek(7, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	opts := archive.PutOptions{SHA256: sha256.Sum256([]byte("and rest"))}
+	if err := s.Put(t.Context(), "rest", body, opts); err != nil {
+		t.Errorf("Put with the digest of body from its offset on: got %v", err)
+	}
+}
+
+// wrongDigest lets a store ignore the digest. One that looks at it leaves nothing,
+// and none may later say that the server checked it.
+func wrongDigest(t *testing.T, s archive.Store) {
+	wrong := manifest.Hash(sha256.Sum256([]byte("other rows")))
+	err := s.Put(t.Context(), "a/object", strings.NewReader("rows"), archive.PutOptions{SHA256: wrong})
+	if errors.Is(err, fs.ErrExist) {
+		t.Errorf("Put of a free name with a wrong digest: got %v; fs.ErrExist says somebody else's object is there", err)
+	}
+	if err != nil {
+		wantMissing(t, s, "a/object")
+		wantList(t, s, "")
+		put(t, s, "a/object", "rows")
+		return
+	}
+	want(t, s, "a/object", "rows")
+	if inspector, ok := s.(archive.Inspector); ok {
+		if info, err := inspector.Inspect(t.Context(), "a/object"); err != nil || info.SHA256 == wrong {
+			t.Errorf("Inspect says the server checked a digest that is not that of the object; error %v", err)
+		}
+	}
+}
+
+func bulkObject(t *testing.T, s archive.Store) {
+	if err := s.Put(t.Context(), "a/bulk", strings.NewReader("rows"), archive.PutOptions{Bulk: true}); err != nil {
+		t.Fatal(err)
+	}
+	wantList(t, s, "", "a/bulk")
+	if err := tryPut(t, s, "a/bulk", "others"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("Put over a bulk object: got %v, want fs.ErrExist", err)
+	}
+}
+
+// lockWithoutLocks is for stores that are no Locker; [TestLocks] is for those
+// that are.
+func lockWithoutLocks(t *testing.T, s archive.Store) {
+	if _, ok := s.(archive.Locker); ok {
+		t.Skip("is an archive.Locker")
+	}
+	until := time.Now().AddDate(0, 0, 1)
+	for name, lock := range map[string]archive.Lock{
+		"governance": {Mode: archive.Governance, Until: until},
+		"compliance": {Mode: archive.Compliance, Until: until},
+		"hold":       {Hold: true},
+	} {
+		err := s.Put(t.Context(), name, strings.NewReader("rows"), archive.PutOptions{Lock: lock})
+		if !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("Put with a lock (%s) into a store without: got %v, want errors.ErrUnsupported: nobody may believe it is locked", name, err)
+		}
+	}
+	for o, err := range s.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, s, o.Name, "rows")
+		remove(t, s, o.Name)
+	}
 }
 
 func emptyObject(t *testing.T, s archive.Store) {
@@ -336,28 +422,6 @@ func readerAndDelete(t *testing.T, s archive.Store) {
 	remove(t, s, "object")
 	if data, err := io.ReadAll(body); err == nil && string(data) != content {
 		t.Errorf("read %d bytes without an error, want all %d or an error", len(data), len(content))
-	}
-}
-
-func names(t *testing.T, s archive.Store) {
-	good := []string{
-		"a", "a/b", "A", "with space", "a+b&c=d?e#f%20g", "'quoted'", "a..b/c.", "-rf", "~", "*",
-		"caf\u00e9", "cafe\u0301", "訂單/表", "\U0001F4E6", "\u202eevil", strings.Repeat("n", 255), strings.Repeat("long/", 102) + "ng",
-	}
-	for _, name := range good {
-		if name == "A" || name == "a" {
-			continue // "a" is a folder here, and some file systems fold case
-		}
-		put(t, s, name, "content of "+name)
-	}
-	for o, err := range s.List(t.Context(), "") {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Contains(good, o.Name) {
-			t.Errorf("listed %q, which was never put", o.Name)
-		}
-		want(t, s, o.Name, "content of "+o.Name)
 	}
 }
 

@@ -292,12 +292,3 @@ func TestVaultCloneHasAllFields(t *testing.T) {
 		}
 	}
 }
-
-// wantLocked holds a store to refusing to delete a locked object.
-func wantLocked(t *testing.T, s archive.Store, name string) {
-	t.Helper()
-	if err := s.Delete(t.Context(), name); !errors.Is(err, archive.ErrLocked) {
-		t.Errorf("Delete(%q) of a locked object: got %v, want archive.ErrLocked", name, err)
-	}
-	get(t, s, name)
-}
