@@ -1,0 +1,427 @@
+package oss
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/aliyun/aliyun-oss-go-sdk/oss"
+
+	"github.com/otsnap/otsnap/archive"
+)
+
+// maxObject is the most one request may store, in bytes.
+const maxObject = 5 << 30
+
+// Put stores body under name. opts.SHA256 is not sent: OSS checks MD5 and CRC64
+// alone.
+func (s *Store) Put(ctx context.Context, name string, body io.ReadSeeker, opts archive.PutOptions) error {
+	key, err := s.key(name)
+	if err != nil {
+		return err
+	}
+	if err := s.put(ctx, key, body, opts); err != nil {
+		return failed(ctx, "put", name, err)
+	}
+	return nil
+}
+
+func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, opts archive.PutOptions) error {
+	if err := s.allow(ctx, opts.Lock); err != nil {
+		return err
+	}
+	p := &put{Store: s, key: key, bulk: opts.Bulk, body: body}
+	if err := p.measure(ctx); err != nil {
+		return err
+	}
+	if err := s.do(ctx, func(n int) error { return p.try(ctx, n) }); err != nil {
+		return err
+	}
+	if err := p.first(ctx); err != nil {
+		return err
+	}
+	return p.confirm(ctx)
+}
+
+// put is one object on its way.
+type put struct {
+	*Store
+	key  string
+	bulk bool
+
+	body  io.ReadSeeker
+	start int64 // where in body the object begins
+	size  int64
+	md5   []byte
+	crc   uint64
+
+	version string // of the object; empty: the bucket keeps none
+	mine    bool   // it was stored by a request that was answered
+	tries   int    // until then
+	blind   bool   // the service did not say what CRC64 it has
+	read    bool   // it was compared with body already
+}
+
+// measure reads the body once for what the service is to check.
+func (p *put) measure(ctx context.Context) error {
+	var err error
+	if p.start, err = p.body.Seek(0, io.SeekCurrent); err != nil {
+		return &bodyError{err}
+	}
+	sums, crc := md5.New(), crc64.New(crcTable)
+	p.size, err = io.Copy(io.MultiWriter(sums, crc), stopping{ctx, p.body})
+	if err != nil {
+		return &bodyError{err}
+	}
+	if p.size > maxObject {
+		return fmt.Errorf("%d bytes: OSS takes at most 5 GiB in one request: %w", p.size, errors.ErrUnsupported)
+	}
+	p.md5, p.crc = sums.Sum(nil), crc.Sum64()
+	return nil
+}
+
+// stopping is a reader that ends when its context does.
+type stopping struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (s stopping) Read(b []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.Reader.Read(b)
+}
+
+// try is the n-th try to store the object. One whose answer was lost may have
+// stored it, so from the second on what is there is compared.
+func (p *put) try(ctx context.Context, n int) error {
+	state, err := p.state(ctx)
+	switch {
+	case err != nil:
+		return err
+	case state == suspended:
+		return errSuspended
+	case state == enabled:
+		id, err := p.find(ctx, p.key)
+		if err == nil {
+			return p.settle(ctx, id, n)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	header, err := p.send(ctx)
+	if hasCode(err, "FileAlreadyExists") {
+		return p.settle(ctx, "", n)
+	}
+	if hasCode(err, "InvalidDigest", "BadDigest") && n < maxDamaged {
+		return again{err}
+	}
+	if err != nil {
+		return err
+	}
+	p.version, p.mine, p.tries = oss.GetVersionId(header), true, n
+	if p.version == oss.NullVersion {
+		return errSuspended
+	}
+	crc, told := crcOf(header)
+	p.blind = !told
+	if told && crc != p.crc {
+		return p.undo(ctx, fmt.Errorf("damaged on the way: CRC64 was %d, the service has %d; try again", p.crc, crc))
+	}
+	return nil
+}
+
+// maxDamaged is how often a body whose MD5 came out otherwise is sent.
+const maxDamaged = 3
+
+var errSuspended = fmt.Errorf("versioning of the bucket is suspended, so that a second write of a name replaces the first, whatever is asked: enable versioning, or use another bucket: %w", errors.ErrUnsupported)
+
+// settle decides what it means that there is an object already: if a try before
+// the n-th may have stored it, it is ours if it has our bytes.
+func (p *put) settle(ctx context.Context, version string, n int) error {
+	if n == 1 {
+		return fs.ErrExist
+	}
+	same, err := p.same(ctx, version)
+	if err != nil {
+		return fmt.Errorf("an object is there, perhaps of a try before, and cannot be compared: %w", err)
+	}
+	if !same {
+		return fs.ErrExist
+	}
+	p.version, p.read = version, true
+	return nil
+}
+
+// send sends the object once.
+func (p *put) send(ctx context.Context) (http.Header, error) {
+	options := []oss.Option{
+		oss.ForbidOverWrite(true),
+		oss.ContentMD5(base64.StdEncoding.EncodeToString(p.md5)),
+		oss.ContentType("application/octet-stream"),
+	}
+	if p.class() != "" {
+		options = append(options, oss.ObjectStorageClass(oss.StorageClassType(p.class())))
+	}
+	if p.config.SSE != "" {
+		options = append(options, oss.ServerSideEncryption(p.config.SSE))
+	}
+	if p.config.KMSKey != "" {
+		options = append(options, oss.ServerSideEncryptionKeyID(p.config.KMSKey))
+	}
+	c := call{method: http.MethodPut, key: p.key, options: options, right: "oss:PutObject"}
+	from := &upload{body: p.body, left: p.size}
+	if p.size > 0 {
+		if _, err := p.body.Seek(p.start, io.SeekStart); err != nil {
+			return nil, &bodyError{err}
+		}
+		c.body = from
+	}
+	resp, err := p.Store.send(ctx, c)
+	if broke := from.end(); broke != nil && err != nil {
+		return nil, &bodyError{broke}
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	return resp.Headers, nil
+}
+
+// class is the storage class asked for.
+func (p *put) class() string {
+	if !p.bulk {
+		return ""
+	}
+	return p.config.Class
+}
+
+// upload is the body of a request. A request that failed may go on reading it in
+// the background, so its end is waited for before the body is read again.
+type upload struct {
+	mu   sync.Mutex
+	body io.Reader
+	left int64
+	err  error // of body
+	done bool
+}
+
+var errEnded = errors.New("the request has ended")
+
+// Len is the number of bytes to come, which the SDK announces.
+func (u *upload) Len() int { return int(u.left) }
+
+func (u *upload) Read(b []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.done {
+		return 0, errEnded
+	}
+	if u.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := u.body.Read(b[:min(int64(len(b)), u.left)])
+	u.left -= int64(n)
+	if err == io.EOF && u.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && err != io.EOF {
+		u.err = err
+	}
+	return n, err
+}
+
+// end stops reading, and returns the error of the body, if it had one.
+func (u *upload) end() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.done = true
+	return u.err
+}
+
+// first makes sure that what was stored is the object: in a bucket that keeps
+// versions, another may have been stored just before.
+func (p *put) first(ctx context.Context) error {
+	if !p.mine || p.version == "" {
+		return nil
+	}
+	id, err := p.find(ctx, p.key)
+	if err != nil {
+		return fmt.Errorf("stored, but whether as the first cannot be told: %w", err)
+	}
+	if id == p.version {
+		return nil
+	}
+	if p.tries == 1 {
+		return p.undo(ctx, fs.ErrExist)
+	}
+	// It may be of a try before, which was given up and went on all the same.
+	same, err := p.same(ctx, id)
+	if err != nil || !same {
+		return p.undo(ctx, errors.Join(fs.ErrExist, err))
+	}
+	if err := p.undo(ctx, nil); err != nil {
+		return err
+	}
+	p.version, p.mine, p.read = id, false, true
+	return nil
+}
+
+// undo removes what was stored, since reason says that it must not stay.
+func (p *put) undo(ctx context.Context, reason error) error {
+	if !p.mine {
+		return reason
+	}
+	err := p.remove(ctx, p.key, p.version)
+	if err == nil {
+		return reason
+	}
+	left := fmt.Errorf("what was stored as version %q could not be removed and is still there: %v", p.version, err)
+	if reason == nil {
+		return left
+	}
+	return fmt.Errorf("%w; %w", reason, left)
+}
+
+// confirm finds out whether the object is there as it was to be.
+func (p *put) confirm(ctx context.Context) error {
+	if p.class() != "" || p.config.SSE != "" {
+		header, err := p.head(ctx, p.key, p.version)
+		if err != nil {
+			return fmt.Errorf("stored, but not confirmed: %w", err)
+		}
+		if err := p.granted(header); err != nil {
+			return p.undo(ctx, err)
+		}
+	}
+	if !p.reads() {
+		return nil
+	}
+	same, err := p.same(ctx, p.version)
+	if err != nil {
+		return fmt.Errorf("stored, but not read back: %w", err)
+	}
+	if !same {
+		return p.undo(ctx, errors.New("read back, it has other bytes than were put"))
+	}
+	return nil
+}
+
+// granted reports what of the headers the service dropped.
+func (p *put) granted(header http.Header) error {
+	if p.class() != "" {
+		got := header.Get(oss.HTTPHeaderOssStorageClass)
+		if got == "" {
+			got = "Standard"
+		}
+		if got != p.class() {
+			return fmt.Errorf("asked for storage class %s, the service stored it as %s: %w", p.class(), got, errors.ErrUnsupported)
+		}
+	}
+	if got := header.Get(oss.HTTPHeaderOssServerSideEncryption); p.config.SSE != "" && got != p.config.SSE {
+		return fmt.Errorf("asked for encryption %s, the service says %q: %w", p.config.SSE, got, errors.ErrUnsupported)
+	}
+	if got := header.Get(oss.HTTPHeaderOssServerSideEncryptionKeyID); p.config.KMSKey != "" && got != p.config.KMSKey {
+		return fmt.Errorf("asked for KMS key %s, the service says %q: %w", p.config.KMSKey, got, errors.ErrUnsupported)
+	}
+	return nil
+}
+
+// sampled is how many bulk objects there are to one that is read back.
+const sampled = 16
+
+// reads decides whether the object is read back.
+func (p *put) reads() bool {
+	if p.read {
+		return false
+	}
+	switch p.config.ReadBack {
+	case ReadBackAll:
+		return true
+	case ReadBackNone:
+		return p.blind
+	}
+	return p.blind || !p.bulk || rand.IntN(sampled) == 0
+}
+
+// same reports whether a version of the object has the bytes of the body. An
+// object that is frozen cannot be read; its size, MD5 and CRC64 stand for it.
+func (p *put) same(ctx context.Context, version string) (bool, error) {
+	header, err := p.head(ctx, p.key, version)
+	if err != nil {
+		return false, err
+	}
+	if contentLength(header) != p.size {
+		return false, nil
+	}
+	info, err := infoOf(header)
+	if err != nil {
+		return false, err
+	}
+	if info.Frozen {
+		return p.alike(header)
+	}
+	var same bool
+	err = p.do(ctx, func(n int) error {
+		same, err = p.compare(ctx, version)
+		if n == 1 && errors.Is(err, archive.ErrUnavailable) {
+			return again{err}
+		}
+		return err
+	})
+	return same, err
+}
+
+// alike compares what the service says of an object with the body.
+func (p *put) alike(header http.Header) (bool, error) {
+	crc, told := crcOf(header)
+	etag := strings.Trim(header.Get("ETag"), `"`)
+	if !told && len(etag) != hex.EncodedLen(md5.Size) {
+		return false, errors.New("it is frozen, and the service tells neither MD5 nor CRC64")
+	}
+	sum := len(etag) != hex.EncodedLen(md5.Size) || strings.EqualFold(etag, hex.EncodeToString(p.md5))
+	return sum && (!told || crc == p.crc), nil
+}
+
+// compare reads a version of the object beside the body.
+func (p *put) compare(ctx context.Context, version string) (bool, error) {
+	stored, err := p.open(ctx, p.key, version)
+	if err != nil {
+		return false, err
+	}
+	defer stored.Close()
+	if _, err := p.body.Seek(p.start, io.SeekStart); err != nil {
+		return false, &bodyError{err}
+	}
+	ours, theirs := make([]byte, 256<<10), make([]byte, 256<<10)
+	for {
+		n, err := io.ReadFull(stored, theirs)
+		ended := err == io.EOF || err == io.ErrUnexpectedEOF
+		if err != nil && !ended {
+			return false, err
+		}
+		m, err := io.ReadFull(io.LimitReader(p.body, int64(n)), ours[:n])
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return false, &bodyError{err}
+		}
+		if m != n || !bytes.Equal(ours[:n], theirs[:n]) {
+			return false, nil
+		}
+		if ended {
+			return true, nil
+		}
+	}
+}
