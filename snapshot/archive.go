@@ -22,6 +22,14 @@ type Archive struct {
 	Store  archive.Store
 	Policy *manifest.Policy
 	Trust  manifest.Trust
+	Place  string // what people call it, as in errors of an export to several; may be empty
+}
+
+func (a *Archive) String() string {
+	if a.Place != "" {
+		return a.Place
+	}
+	return "archive " + a.Policy.ID().String()[:16]
 }
 
 // Entry is a manifest with the digest of its object.
@@ -29,34 +37,6 @@ type Entry struct {
 	Manifest *manifest.Manifest
 	Digest   manifest.Hash
 	Size     int64 // of the object, bytes
-}
-
-// Init makes an archive in the store: the texts for readers without otsnap, which
-// the policy names, and the policy, signed by signers, which comes last and makes
-// it an archive. An archive that exists is fs.ErrExist; what an interrupted Init
-// of the same release left behind is not in the way.
-func Init(ctx context.Context, store archive.Store, policy *manifest.Policy, signers ...manifest.Signer) (manifest.Trust, error) {
-	files := manifest.Files()
-	sealed, err := manifest.SealPolicy(ctx, policy, signers...)
-	if err != nil {
-		return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)
-	}
-	id, err := manifest.PolicyID(sealed)
-	if err != nil {
-		return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)
-	}
-	if Exists(ctx, store) {
-		return manifest.Trust{}, fmt.Errorf("snapshot: there is an archive already: %s: %w", manifest.PolicyName(1), fs.ErrExist)
-	}
-	for _, f := range files {
-		if err := put(ctx, store, f.Name, f.Data); err != nil {
-			return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)
-		}
-	}
-	if err := store.Put(ctx, manifest.PolicyName(1), bytes.NewReader(sealed), archive.PutOptions{}); err != nil {
-		return manifest.Trust{}, fmt.Errorf("snapshot: new archive: %w", err)
-	}
-	return manifest.Trust{Archive: id}, nil
 }
 
 // Exists reports whether the store holds an archive, as far as can be seen.
@@ -72,16 +52,24 @@ func Exists(ctx context.Context, store archive.Store) bool {
 // put stores data under name. An object that is there already is as good if its
 // bytes are these, as after a Put whose answer was lost; else it is fs.ErrExist.
 func put(ctx context.Context, store archive.Store, name string, data []byte) error {
-	err := store.Put(ctx, name, bytes.NewReader(data), archive.PutOptions{})
+	_, err := putWith(ctx, store, name, data, archive.PutOptions{})
+	return err
+}
+
+// putWith is put with options, and tells whether the object was there before: it
+// may then be locked otherwise.
+func putWith(ctx context.Context, store archive.Store, name string, data []byte, opts archive.PutOptions) (before bool, err error) {
+	opts.SHA256 = manifest.Sum(data)
+	err = store.Put(ctx, name, bytes.NewReader(data), opts)
 	if !errors.Is(err, fs.ErrExist) {
-		return err
+		return false, err
 	}
-	same := manifest.Object{Name: name, Size: int64(len(data)), SHA256: manifest.Sum(data)}
+	same := manifest.Object{Name: name, Size: int64(len(data)), SHA256: opts.SHA256}
 	_, fetchErr := archive.Fetch(ctx, store, same)
 	if errors.Is(fetchErr, archive.ErrCorrupt) {
-		return err
+		return true, err
 	}
-	return fetchErr
+	return true, fetchErr
 }
 
 // Open checks the policy of the archive in the store against trust. A policy
@@ -229,19 +217,29 @@ func (a *Archive) Unfinished(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	done := map[string]bool{}
-	for _, e := range chain {
-		done[e.Manifest.Snapshot] = true
-	}
+	return a.unfinished(ctx, chain)
+}
+
+func (a *Archive) unfinished(ctx context.Context, chain []Entry) ([]string, error) {
 	var ids []string
 	for object, err := range a.Store.List(ctx, "snapshots/") {
 		if err != nil {
 			return nil, fmt.Errorf("snapshot: list snapshots: %w", err)
 		}
 		id, _, _ := strings.Cut(strings.TrimPrefix(object.Name, "snapshots/"), "/")
-		if manifest.CheckSnapshotID(id) == nil && object.Name == manifest.PlanName(id) && !done[id] {
+		if manifest.CheckSnapshotID(id) == nil && object.Name == manifest.PlanName(id) && committed(chain, id) == nil {
 			ids = append(ids, id)
 		}
 	}
 	return ids, nil
+}
+
+// committed returns the entry of a snapshot, nil if there is none.
+func committed(chain []Entry, id string) *Entry {
+	for i := range chain {
+		if chain[i].Manifest.Snapshot == id {
+			return &chain[i]
+		}
+	}
+	return nil
 }

@@ -16,6 +16,14 @@ var (
 	// ErrNoTable is wrapped when the tables asked for are not there to choose.
 	ErrNoTable = errors.New("no such table")
 
+	// ErrWeaker is wrapped when an object is not retained as was signed, or as was
+	// asked.
+	ErrWeaker = errors.New("retention is weaker than signed")
+
+	// ErrShadowed is wrapped when something is laid over an object: a newer version
+	// or a delete marker.
+	ErrShadowed = errors.New("object is hidden")
+
 	// ErrDiffers is wrapped when a live table is not what was signed.
 	ErrDiffers = errors.New("differs from what was signed")
 )

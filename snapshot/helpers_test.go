@@ -176,11 +176,22 @@ func policyOf(threshold int64, keys ...manifest.Signer) *manifest.Policy {
 func newArchive(t testing.TB, store archive.Store) (*snapshot.Archive, manifest.Signer) {
 	t.Helper()
 	key := newKey(t)
-	trust, err := snapshot.Init(t.Context(), store, policyOf(1, key), key)
+	return open(t, store, initiate(t, store, snapshot.Setup{}, policyOf(1, key), key).Trust), key
+}
+
+func initiate(t testing.TB, store archive.Store, setup snapshot.Setup, policy *manifest.Policy, keys ...manifest.Signer) snapshot.Initiated {
+	t.Helper()
+	if setup.Kind == "" {
+		setup.Kind = "memory"
+	}
+	made, err := snapshot.Init(t.Context(), store, policy, setup, keys...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return open(t, store, trust), key
+	if len(made.Warnings) > 0 {
+		t.Errorf("warnings of a new archive: %q", made.Warnings)
+	}
+	return made
 }
 
 func open(t testing.TB, store archive.Store, trust manifest.Trust) *snapshot.Archive {

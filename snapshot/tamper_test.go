@@ -71,7 +71,7 @@ func (v *victim) refused(t *testing.T, what string, objects map[string][]byte, w
 
 // restored reports whether a restore of the last snapshot reads the object.
 func (v *victim) restored(object string) bool {
-	return !strings.HasPrefix(object, "snapshots/") || strings.Contains(object, v.last.Manifest.Snapshot)
+	return object != manifest.StoreName && !strings.HasPrefix(object, "snapshots/") || strings.Contains(object, v.last.Manifest.Snapshot)
 }
 
 // changed returns the objects with one replaced, or removed when data is nil.
@@ -90,7 +90,7 @@ func (v *victim) names() []string { return slices.Sorted(maps.Keys(v.objects)) }
 // refused with: what carries its own signature is no longer signed, or no longer
 // a document; everything else does not have the signed digest.
 func kinds(name string) (changed, resized error) {
-	if strings.HasPrefix(name, "policy/") || strings.HasPrefix(name, "manifests/") {
+	if strings.HasPrefix(name, "policy/") || strings.HasPrefix(name, "manifests/") || name == manifest.StoreName {
 		return manifest.ErrUntrusted, manifest.ErrInvalid
 	}
 	return archive.ErrCorrupt, archive.ErrCorrupt
@@ -134,6 +134,12 @@ func TestADeletedObjectIsRefusedByName(t *testing.T) {
 		case manifest.PolicyName(1):
 			if _, err := snapshot.Open(t.Context(), storeWith(t, v.changed(name, nil)), v.trust); err == nil {
 				t.Error("an archive without a policy was opened")
+			}
+		case manifest.StoreName:
+			// Nothing names the store's report, and copies have none.
+			a := open(t, storeWith(t, v.changed(name, nil)), v.trust)
+			if _, err := (snapshot.Verify{Archive: a}).Run(t.Context()); err != nil {
+				t.Errorf("an archive without a report of its store: %v", err)
 			}
 		case manifest.ManifestName(2):
 			v.refused(t, "deletion of "+name, v.changed(name, nil), manifest.ErrRollback, "2")
@@ -195,10 +201,7 @@ func TestOneSignatureOfTwoIsRefusedBeforeAChunkIsRead(t *testing.T) {
 	fillPlain(t, s.client("source"), "plain", 100)
 	one, two, stranger := newKey(t), newKey(t), newKey(t)
 	store := new(archivetest.Memory)
-	trust, err := snapshot.Init(t.Context(), store, policyOf(2, one, two), one, two)
-	if err != nil {
-		t.Fatal(err)
-	}
+	trust := initiate(t, store, snapshot.Setup{}, policyOf(2, one, two), one, two).Trust
 	a := open(t, store, trust)
 	run := exporting(t, s, a, one, "plain")
 	for _, signers := range [][]manifest.Signer{{one}, {one, one}, {one, stranger}} {

@@ -114,6 +114,11 @@ func (v *verifier) entries(ctx context.Context, entries []Entry) error {
 			return err
 		}
 	}
+	if _, err := v.Archive.Settings(ctx); err != nil {
+		if err := v.found(err); err != nil {
+			return err
+		}
+	}
 	v.report.Snapshots = int64(len(entries))
 	if len(entries) == 0 {
 		return nil

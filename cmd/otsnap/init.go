@@ -21,6 +21,8 @@ type initOptions struct {
 	keys, public, notaries []string
 	threshold              int64
 	trust                  string
+	lock                   lockFlags
+	retryFlag
 }
 
 func (a *app) initCommand() *cobra.Command {
@@ -28,7 +30,13 @@ func (a *app) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init ARCHIVE --key FILE",
 		Short: "Make a new archive",
-		Long: `Make a new archive in a directory, with a policy that says who may sign in it.
+		Long: `Make a new archive in a directory or a bucket, with a policy that says who may
+sign in it. A bucket has to be there already.
+
+What the store can do is tried and shown, and kept in the archive. A store that
+lets an object be overwritten is refused. With --retain every snapshot is locked
+so long from its start on, and the archive's own objects with it; S3 does that by
+object lock, OSS by its bucket (otsnap lock bucket). An export may ask for more.
 
 Exporters (--key, --public) sign snapshots and their parts; notaries (--notary)
 can only countersign a snapshot. With --threshold 2 a snapshot needs two of the
@@ -39,11 +47,16 @@ changed later.
 The id is written to a trust file: the one named by --trust or OTSNAP_TRUST, or
 else one of the archive's own under otsnap/ in your configuration directory.`,
 		Example: `  otsnap init /backup/shop --key exporter.pem
+  otsnap init 's3://BUCKET/shop?region=eu-central-1' --key exporter.pem --retain 7y --lock compliance
+  otsnap init 'oss://BUCKET/shop?region=cn-hangzhou' --key exporter.pem
   otsnap init /backup/shop --key exporter.pem --notary notary.pem --threshold 2`,
 		Args: arguments([]string{"ARCHIVE"}, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(o.keys)+len(o.notaries) == 0 {
 				return advise(usage(cmd, "--key FILE is missing: an archive needs a key to sign with"), "to make one: otsnap key gen --out exporter.pem")
+			}
+			if err := o.lock.check(cmd); err != nil {
+				return err
 			}
 			return a.init(cmd.Context(), args[0], o)
 		},
@@ -53,6 +66,8 @@ else one of the archive's own under otsnap/ in your configuration directory.`,
 	cmd.Flags().StringArrayVar(&o.notaries, "notary", nil, "private or public key `FILE` of a notary (repeat for more)")
 	cmd.Flags().Int64Var(&o.threshold, "threshold", 1, "`NUMBER` of keys that must sign a snapshot")
 	cmd.Flags().StringVar(&o.trust, "trust", "", "trust `FILE` to write")
+	o.lock.add(cmd, "lock every snapshot for at least this `PERIOD`")
+	o.retryFlag.add(cmd)
 	return cmd
 }
 
@@ -63,6 +78,16 @@ type initResult struct {
 	Trust     string               `json:"trust_file"`
 	Threshold int64                `json:"threshold"`
 	Keys      []manifest.PolicyKey `json:"keys"`
+	Retention string               `json:"retention,omitempty"` // mode and period of every snapshot at least
+	Store     []capability         `json:"store"`
+	Warnings  []string             `json:"warnings"`
+}
+
+// capability is what a store can do, in JSON.
+type capability struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Detail string `json:"detail,omitempty"`
 }
 
 func (a *app) init(ctx context.Context, location string, o initOptions) error {
@@ -85,19 +110,47 @@ func (a *app) init(ctx context.Context, location string, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	trust, err := snapshot.Init(ctx, store, policy, signing...)
+	made, err := snapshot.Init(ctx, store, policy, snapshot.Setup{Kind: "dir", Now: a.now}, signing...)
+	trust := made.Trust
 	if errors.Is(err, fs.ErrExist) && snapshot.Exists(ctx, store) {
 		return advise(fmt.Errorf("%s: %w", where.name, err), "to use it from this machine, give its id once: otsnap verify %s --archive-id ID", location)
 	}
+	if errors.Is(err, errors.ErrUnsupported) {
+		return advise(fmt.Errorf("%s: %w", where.name, err), "%s", o.instead(where.kind))
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", where.name, err)
 	}
-	if err := newFile(file.path, trust.Format(), 0o644); err != nil {
+	id := made.Trust.Archive
+	if err := newFile(file.path, made.Trust.Format(), 0o644); err != nil {
 		return advise(fmt.Errorf("the archive was made, but not its trust file: %w", err),
-			"write down the archive's id, %s, and give it with --archive-id from now on", trust.Archive)
+			"write down the archive's id, %s, and give it with --archive-id from now on", id)
 	}
-	result := initResult{Archive: where.name, ID: trust.Archive, Trust: file.path, Threshold: policy.Threshold, Keys: policy.Keys}
+	result := initResult{Archive: where.name, ID: id, Trust: file.path, Threshold: policy.Threshold, Keys: policy.Keys, Warnings: append([]string{}, made.Warnings...)}
+	if !o.lock.retain.IsZero() {
+		result.Retention = fmt.Sprintf("%s for %s", o.lock.mode.Mode, o.lock.retain.Period)
+	}
+	for _, c := range made.Capabilities {
+		result.Store = append(result.Store, capability{c.Name, string(c.State), c.Detail})
+	}
+	for _, warning := range made.Warnings {
+		a.warn("warning: %s", sentence(warning))
+	}
 	return a.answer(result, result.print)
+}
+
+// instead says what to do where a store cannot do what an archive needs, or what
+// was asked for.
+func (o initOptions) instead(kind string) string {
+	switch {
+	case o.lock.retain.IsZero():
+		return "choose another store, or another bucket; see the README on which servers do what"
+	case kind == "s3":
+		return "object lock has to be enabled for the bucket, on most servers when it is made (aws s3api create-bucket --object-lock-enabled-for-bucket)"
+	case kind == "oss":
+		return "lock the bucket first, for as many days: otsnap lock bucket --help"
+	}
+	return "leave out --retain and --lock, or keep the archive in a bucket"
 }
 
 func (r initResult) print(w io.Writer) {
@@ -106,6 +159,15 @@ func (r initResult) print(w io.Writer) {
 	fmt.Fprintf(w, "trust file  %s\n", console.Quote(r.Trust))
 	fmt.Fprintf(w, "signed by   %d of %s:\n", r.Threshold, console.Count(len(r.Keys), "key"))
 	printKeys(w, r.Keys)
+	if r.Retention != "" {
+		fmt.Fprintf(w, "retention   %s, from the start of each export on\n", r.Retention)
+	}
+	fmt.Fprintln(w, "the store can:")
+	var t console.Table
+	for _, c := range r.Store {
+		t.Row(c.Name, c.State, console.Printable(c.Detail))
+	}
+	t.Print(w)
 	fmt.Fprint(w, `
 Write the archive id down, and keep it and a copy of the key away from the archive.
 Whoever restores on another machine needs the id (--archive-id) to know that this

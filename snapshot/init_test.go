@@ -1,0 +1,235 @@
+package snapshot_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/archive/archivetest"
+	"github.com/otsnap/otsnap/manifest"
+	"github.com/otsnap/otsnap/snapshot"
+)
+
+// wormStore is a store that cannot lock single objects; its bucket retains all of
+// them for some days after they were put.
+type wormStore struct {
+	archive.Store
+	vault *archivetest.Vault
+	days  int           // 0: it does not
+	skew  time.Duration // of the server's clock
+}
+
+func newWorm(days int) *wormStore {
+	v := &archivetest.Vault{NoVersions: true}
+	return &wormStore{Store: v, vault: v, days: days}
+}
+
+func (w *wormStore) Put(ctx context.Context, name string, body io.ReadSeeker, opts archive.PutOptions) error {
+	if opts.Lock != (archive.Lock{}) {
+		return errors.ErrUnsupported
+	}
+	return w.vault.Put(ctx, name, body, opts)
+}
+
+func (w *wormStore) Delete(ctx context.Context, name string) error {
+	if info, err := w.Inspect(ctx, name); err == nil && info.Lock.Until.After(time.Now()) {
+		return archive.ErrLocked
+	}
+	return w.vault.Delete(ctx, name)
+}
+
+func (w *wormStore) DefaultLock(context.Context) (archive.Mode, archive.Period, error) {
+	if w.days == 0 {
+		return archive.Unlocked, archive.Period{}, nil
+	}
+	return archive.Compliance, archive.Period{Days: w.days}, nil
+}
+
+func (w *wormStore) Inspect(ctx context.Context, name string) (archive.Info, error) {
+	info, err := w.vault.Inspect(ctx, name)
+	if w.days > 0 && err == nil {
+		info.Lock = archive.Lock{Mode: archive.Compliance, Until: info.Modified.Add(w.skew).AddDate(0, 0, w.days)}
+	}
+	return info, err
+}
+
+// bare is a store that is no more than one, whatever it is made of.
+type bare struct{ store archive.Store }
+
+func (b bare) Put(ctx context.Context, name string, body io.ReadSeeker, opts archive.PutOptions) error {
+	return b.store.Put(ctx, name, body, opts)
+}
+func (b bare) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	return b.store.Get(ctx, name)
+}
+func (b bare) List(ctx context.Context, prefix string) iter.Seq2[archive.Object, error] {
+	return b.store.List(ctx, prefix)
+}
+func (b bare) Delete(ctx context.Context, name string) error { return b.store.Delete(ctx, name) }
+
+func TestANewArchiveRecordsWhatItsStoreCanDo(t *testing.T) {
+	for name, test := range map[string]struct {
+		store archive.Store
+		want  map[string]archive.State
+	}{
+		"a vault":                {new(archivetest.Vault), map[string]archive.State{archive.CanCreateOnly: archive.Supported, archive.CanLock: archive.Supported, archive.CanEncrypt: archive.Absent}},
+		"a vault without locks":  {&archivetest.Vault{NoLocks: true}, map[string]archive.State{archive.CanLock: archive.Absent, archive.CanVersion: archive.Supported}},
+		"one that is not sure":   {&archivetest.Vault{Unsure: []string{archive.CanCreateOnly}}, map[string]archive.State{archive.CanCreateOnly: archive.Unknown}},
+		"one that does not tell": {bare{new(archivetest.Memory)}, map[string]archive.State{archive.CanCreateOnly: archive.Unknown, archive.CanLock: archive.Unknown, archive.CanTier: archive.Unknown}},
+	} {
+		key := newKey(t)
+		made := initiate(t, test.store, snapshot.Setup{Kind: "test"}, policyOf(1, key), key)
+		settings, err := open(t, test.store, made.Trust).Settings(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if settings.Kind != "test" || settings.Retention != (manifest.StoreRetention{Mode: "none"}) || len(settings.Capabilities) != 8 {
+			t.Errorf("%s: recorded is %+v", name, settings)
+		}
+		for i, c := range made.Capabilities {
+			recorded := settings.Capabilities[i]
+			if recorded != (manifest.Capability{Name: c.Name, State: string(c.State), Detail: c.Detail}) {
+				t.Errorf("%s: told is %+v, recorded %+v", name, c, recorded)
+			}
+			if want, ok := test.want[c.Name]; ok && c.State != want {
+				t.Errorf("%s: %s is %s, want %s", name, c.Name, c.State, want)
+			}
+		}
+	}
+}
+
+func TestAStoreThatOverwritesIsRefused(t *testing.T) {
+	for _, versions := range []bool{true, false} {
+		store := &archivetest.Vault{IgnoreCreateOnly: true, NoVersions: !versions}
+		key := newKey(t)
+		_, err := snapshot.Init(t.Context(), store, policyOf(1, key), snapshot.Setup{Kind: "test"}, key)
+		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "overwritten") {
+			t.Errorf("versions %v: got %v", versions, err)
+		}
+		if names := store.Names(); !slices.Equal(names, []string{"README.md", "verify.sh"}) {
+			t.Errorf("versions %v: there is %q, want the texts alone", versions, names)
+		}
+	}
+}
+
+func TestANewArchiveIsLockedAsAsked(t *testing.T) {
+	store, key := new(archivetest.Vault), newKey(t)
+	setup := snapshot.Setup{Mode: archive.Compliance, Period: archive.Period{Years: 7}}
+	before := time.Now()
+	made := initiate(t, store, setup, policyOf(1, key), key)
+	want := archive.Lock{Mode: archive.Compliance, Until: before.AddDate(7, 0, 0)}
+	for _, name := range []string{"README.md", "verify.sh", "policy/00000001.dsse.json", "store.dsse.json"} {
+		if info, err := store.Inspect(t.Context(), name); err != nil || !info.Lock.Covers(want) {
+			t.Errorf("%s: lock %+v, %v, want %+v", name, info.Lock, err, want)
+		}
+	}
+	settings, err := open(t, store, made.Trust).Settings(t.Context())
+	if err != nil || settings.Retention != (manifest.StoreRetention{Mode: "compliance", Years: 7}) {
+		t.Errorf("recorded is %+v, %v", settings, err)
+	}
+}
+
+func TestARetentionTheStoreCannotGiveIsRefused(t *testing.T) {
+	week := archive.Period{Days: 7}
+	for name, test := range map[string]struct {
+		store  archive.Store
+		mode   archive.Mode
+		period archive.Period
+		says   string
+		left   int // objects
+	}{
+		"a store without locks":            {bare{new(archivetest.Memory)}, archive.Governance, week, "cannot lock", 0},
+		"a bucket without locks":           {&archivetest.Vault{NoLocks: true, NoBucketLock: true}, archive.Governance, week, "no object lock", 2},
+		"a server that drops locks":        {&archivetest.Vault{DropLocks: true, NoBucketLock: true}, archive.Governance, week, "no object lock", 2},
+		"one of which that is not known":   {&archivetest.Vault{DropLocks: true, Unsure: []string{archive.CanLock}}, archive.Governance, week, "keeps none", 2},
+		"a bucket that retains nothing":    {newWorm(0), archive.Compliance, week, "nothing retains", 0},
+		"a bucket that retains less long":  {newWorm(6), archive.Compliance, week, "compliance for 6d", 0},
+		"a bucket, short of a leap day":    {newWorm(7*365 + 1), archive.Compliance, archive.Period{Years: 7}, "which is less", 0},
+		"a period without a mode":          {new(archivetest.Vault), archive.Unlocked, week, "without a mode", 0},
+		"a mode without a period":          {new(archivetest.Vault), archive.Compliance, archive.Period{}, "without a period", 0},
+		"a bucket's lock of a store alone": {newWorm(7), archive.Unlocked, week, "without a mode", 0},
+	} {
+		key := newKey(t)
+		_, err := snapshot.Init(t.Context(), test.store, policyOf(1, key), snapshot.Setup{Kind: "test", Mode: test.mode, Period: test.period}, key)
+		if err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: got %v, want an error with %q", name, err, test.says)
+		}
+		if left := len(contents(t, test.store)); left != test.left || snapshot.Exists(t.Context(), test.store) {
+			t.Errorf("%s: %d objects are there, want %d", name, left, test.left)
+		}
+	}
+}
+
+func TestABucketThatRetainsEnoughIsTaken(t *testing.T) {
+	store, key := newWorm(7*365+2), newKey(t)
+	setup := snapshot.Setup{Mode: archive.Compliance, Period: archive.Period{Years: 7}}
+	made := initiate(t, store, setup, policyOf(1, key), key)
+	if settings, err := open(t, store, made.Trust).Settings(t.Context()); err != nil || settings.Retention.Years != 7 {
+		t.Errorf("recorded is %+v, %v", settings, err)
+	}
+}
+
+// TestAnInterruptedInitIsNotInTheWay breaks off a first attempt at every call.
+func TestAnInterruptedInitIsNotInTheWay(t *testing.T) {
+	setup := snapshot.Setup{Kind: "test", Mode: archive.Compliance, Period: archive.Period{Days: 30}}
+	for _, after := range []bool{false, true} {
+		for n := 1; ; n++ {
+			vault, key := new(archivetest.Vault), newKey(t)
+			store := &dying{Vault: vault, at: n, after: after}
+			made, err := snapshot.Init(t.Context(), store, policyOf(1, key), setup, key)
+			if err == nil {
+				open(t, vault, made.Trust)
+				if store.dead != (len(made.Warnings) > 0) {
+					t.Errorf("call %d failed: %v, warnings %q", n, store.dead, made.Warnings)
+				}
+			}
+			if !store.dead {
+				if n < 15 {
+					t.Errorf("only %d calls", n)
+				}
+				break
+			}
+			if snapshot.Exists(t.Context(), vault) {
+				continue
+			}
+			again := initiate(t, vault, setup, policyOf(1, key), key)
+			if settings, err := open(t, vault, again.Trust).Settings(t.Context()); err != nil || settings == nil {
+				t.Errorf("call %d failed, then: recorded is %+v, %v", n, settings, err)
+			}
+		}
+	}
+}
+
+func TestALeftReportThatIsRetainedIsNamed(t *testing.T) {
+	store, key := newWorm(7), newKey(t)
+	if err := store.Put(t.Context(), manifest.StoreName, bytes.NewReader([]byte("left over")), archive.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := snapshot.Init(t.Context(), store, policyOf(1, key), snapshot.Setup{Kind: "test"}, key)
+	if !errors.Is(err, archive.ErrLocked) || !strings.Contains(err.Error(), manifest.StoreName) {
+		t.Errorf("got %v, want it named", err)
+	}
+}
+
+func TestASecondInitIsRefused(t *testing.T) {
+	store, key := new(archivetest.Vault), newKey(t)
+	initiate(t, store, snapshot.Setup{}, policyOf(1, key), key)
+	was := contents(t, store)
+	_, err := snapshot.Init(t.Context(), store, policyOf(1, key), snapshot.Setup{Kind: "test"}, key)
+	if !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v, want fs.ErrExist", err)
+	}
+	for name, data := range contents(t, store) {
+		if !bytes.Equal(was[name], data) {
+			t.Errorf("%s is another", name)
+		}
+	}
+}

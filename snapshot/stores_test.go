@@ -1,0 +1,97 @@
+package snapshot_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+
+	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/archive/archivetest"
+)
+
+// dying is a Vault that answers no more from some call on, as to a process that is
+// killed. It counts the calls of all its methods.
+type dying struct {
+	*archivetest.Vault
+	at    int  // the first call that fails
+	after bool // that call is done, and the answer lost
+
+	mu    sync.Mutex
+	calls int
+	dead  bool
+}
+
+var errDead = fmt.Errorf("the store answers no more: %w", archive.ErrUnavailable)
+
+func (d *dying) do(call func() error) error {
+	d.mu.Lock()
+	d.calls++
+	now := d.calls
+	d.dead = d.dead || now >= d.at
+	d.mu.Unlock()
+	if now > d.at || now == d.at && !d.after {
+		return errDead
+	}
+	err := call()
+	if now == d.at {
+		return errDead
+	}
+	return err
+}
+
+func (d *dying) Put(ctx context.Context, name string, body io.ReadSeeker, opts archive.PutOptions) error {
+	return d.do(func() error { return d.Vault.Put(ctx, name, body, opts) })
+}
+
+func (d *dying) Get(ctx context.Context, name string) (body io.ReadCloser, err error) {
+	err = d.do(func() error {
+		body, err = d.Vault.Get(ctx, name)
+		return err
+	})
+	return body, err
+}
+
+func (d *dying) List(ctx context.Context, prefix string) iter.Seq2[archive.Object, error] {
+	if err := d.do(func() error { return nil }); err != nil {
+		return func(yield func(archive.Object, error) bool) { yield(archive.Object{}, err) }
+	}
+	return d.Vault.List(ctx, prefix)
+}
+
+func (d *dying) Delete(ctx context.Context, name string) error {
+	return d.do(func() error { return d.Vault.Delete(ctx, name) })
+}
+
+func (d *dying) Inspect(ctx context.Context, name string) (info archive.Info, err error) {
+	err = d.do(func() error {
+		info, err = d.Vault.Inspect(ctx, name)
+		return err
+	})
+	return info, err
+}
+
+func (d *dying) DefaultLock(ctx context.Context) (mode archive.Mode, period archive.Period, err error) {
+	err = d.do(func() error {
+		mode, period, err = d.Vault.DefaultLock(ctx)
+		return err
+	})
+	return mode, period, err
+}
+
+func (d *dying) Lock(ctx context.Context, name string, lock archive.Lock) error {
+	return d.do(func() error { return d.Vault.Lock(ctx, name, lock) })
+}
+
+func (d *dying) Hold(ctx context.Context, name string, on bool) error {
+	return d.do(func() error { return d.Vault.Hold(ctx, name, on) })
+}
+
+func (d *dying) Probe(ctx context.Context, name string) (found []archive.Capability, err error) {
+	err = d.do(func() error {
+		found, err = d.Vault.Probe(ctx, name)
+		return err
+	})
+	return found, err
+}
