@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"time"
 
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/spf13/cobra"
@@ -20,7 +19,6 @@ type compareOptions struct {
 
 func (a *app) compareCommand() *cobra.Command {
 	var o compareOptions
-	o.instance.giveUpAfter.Duration = 5 * time.Minute
 	cmd := &cobra.Command{
 		Use:   "compare ARCHIVE INSTANCE",
 		Short: "Compare live tables with a snapshot, cell by cell",
@@ -45,7 +43,7 @@ key, cell. The tables are read in full. Rows written since the snapshot differ.`
 func (a *app) compare(ctx context.Context, location, address string, o compareOptions) error {
 	shown := a.reporter()
 	defer shown.Close()
-	with, err := a.openInstance(address, o.instance, shown)
+	with, err := a.openInstance(address, o.instance, o.archive.giveUpAfter)
 	if err != nil {
 		return err
 	}

@@ -5,92 +5,54 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
-	"strings"
 
-	"github.com/otsnap/otsnap/archive"
-	"github.com/otsnap/otsnap/archive/dir"
-	"github.com/otsnap/otsnap/cmd/otsnap/internal/progress"
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/otsnap/otsnap/snapshot/tablestore"
 	"github.com/spf13/cobra"
 )
 
-// place is where an archive is or will be.
-type place struct {
-	name   string // in full, so that it is the same from every directory
-	open   func() (archive.Store, error)
-	create func() (archive.Store, error)
-}
-
-// locate finds the place of an ARCHIVE argument. It is the one switch over URL
-// schemes.
-func locate(location string) (place, error) {
-	scheme, rest, hasScheme := strings.Cut(location, "://")
-	switch {
-	case location == "":
-		return place{}, misused("the archive's address is empty")
-	case !hasScheme:
-		return directory(location)
-	case scheme == "dir":
-		return directory(rest)
-	case scheme == "s3", scheme == "oss":
-		return place{}, advise(misused("%s:// archives come in a later version; this one keeps archives in directories", scheme),
-			"export to a directory and copy it to the bucket with the cloud's own tool; every object is write-once, so a copy is never torn")
-	case scheme == "http", scheme == "https":
-		return place{}, advise(misused("%s is the address of an instance, not of an archive", location),
-			"the order is: otsnap export INSTANCE ARCHIVE, otsnap restore ARCHIVE INSTANCE")
-	}
-	return place{}, misused("no archive can be at %s:// addresses; give the path of a directory", scheme)
-}
-
-func directory(path string) (place, error) {
-	full, err := filepath.Abs(path)
-	if err != nil {
-		return place{}, misused("archive %q: %w", path, err)
-	}
-	return place{
-		name:   full,
-		open:   func() (archive.Store, error) { return store(dir.Open(full)) },
-		create: func() (archive.Store, error) { return store(dir.Create(full)) },
-	}, nil
-}
-
-// store keeps a nil *dir.Store from becoming a Store that is not nil.
-func store(s *dir.Store, err error) (archive.Store, error) {
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
 // archiveFlags are those of every command that opens an archive.
 type archiveFlags struct {
 	trust string
 	id    string
+	retryFlag
 }
 
 func (f *archiveFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.trust, "trust", "", "trust `FILE` (default: $OTSNAP_TRUST, or one for the archive in the user's configuration)")
 	cmd.Flags().StringVar(&f.id, "archive-id", "", "the archive's `ID`, as written down at init; needed once on a new machine")
+	f.retryFlag.add(cmd)
+}
+
+// retryFlag is that of every command that speaks to a store or an instance.
+type retryFlag struct{ giveUpAfter seconds }
+
+func (f *retryFlag) add(cmd *cobra.Command) {
+	cmd.Flags().Var(&f.giveUpAfter, "give-up-after", "how long to repeat a request that is refused for the moment, or not answered (default 5m)")
 }
 
 // opened is an archive with the file that says what to trust about it.
 type opened struct {
 	*snapshot.Archive
-	app  *app
-	file trustFile
+	app   *app
+	file  trustFile
+	place place
 }
 
 // openArchive opens the archive at location under what the user trusts.
 func (a *app) openArchive(ctx context.Context, location string, flags archiveFlags) (*opened, error) {
+	return a.openForWriting(ctx, location, flags, "")
+}
+
+// openForWriting is openArchive for a command that puts objects.
+func (a *app) openForWriting(ctx context.Context, location string, flags archiveFlags, readBack string) (*opened, error) {
 	where, err := locate(location)
 	if err != nil {
 		return nil, err
 	}
-	store, err := where.open()
+	store, err := where.open(ctx, storeOptions{giveUpAfter: flags.giveUpAfter.Duration, readBack: readBack, onRetry: a.retried})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, advise(fmt.Errorf("there is no archive at %s: %w", where.name, err), "is the path right, and the disk mounted? A new archive is made by: otsnap init %s --key FILE", location)
+		return nil, where.noArchive(location, fmt.Errorf("there is no archive at %s: %w", where.name, err))
 	}
 	if err != nil {
 		return nil, err
@@ -105,12 +67,12 @@ func (a *app) openArchive(ctx context.Context, location string, flags archiveFla
 	}
 	opening, err := snapshot.Open(ctx, store, trust)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, advise(fmt.Errorf("%s: %w", where.name, err), "is the path right, and the disk mounted? A new archive is made by: otsnap init %s --key FILE", location)
+		return nil, where.noArchive(location, fmt.Errorf("%s: %w", where.name, err))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where.name, err)
 	}
-	return &opened{Archive: opening, app: a, file: file}, nil
+	return &opened{Archive: opening, app: a, file: file, place: where}, nil
 }
 
 // remember moves the trust file on to the newest entry, so that an archive which
@@ -138,16 +100,14 @@ func (o *opened) rememberNewest(ctx context.Context) {
 // instanceFlags are those of every command that speaks to an instance.
 type instanceFlags struct {
 	credentials string
-	giveUpAfter seconds
 }
 
 func (f *instanceFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.credentials, "credentials", "", "`FILE` with the access key (default: the environment)")
-	cmd.Flags().Var(&f.giveUpAfter, "give-up-after", "how long to retry a request the service refuses for the moment, or does not answer")
+	cmd.Flags().StringVar(&f.credentials, "credentials", "", "`FILE` with the access key of the instance (default: the environment)")
 }
 
 // openInstance prepares to speak to an instance. It does not contact it.
-func (a *app) openInstance(address string, flags instanceFlags, shown *progress.Reporter) (*tablestore.Instance, error) {
+func (a *app) openInstance(address string, flags instanceFlags, giveUpAfter seconds) (*tablestore.Instance, error) {
 	config, err := tablestore.ParseURL(address)
 	if err != nil {
 		return nil, misused("%w", err)
@@ -155,8 +115,8 @@ func (a *app) openInstance(address string, flags instanceFlags, shown *progress.
 	if err := a.credentials(&config, flags.credentials); err != nil {
 		return nil, err
 	}
-	config.GiveUpAfter = flags.giveUpAfter.Duration
-	config.OnRetry = func(r tablestore.Retry) { shown.Retry(r.Err.Error()) }
+	config.GiveUpAfter = giveUpAfter.Duration
+	config.OnRetry = func(r tablestore.Retry) { a.retried(r.Err) }
 	instance, err := tablestore.Open(config)
 	if err != nil {
 		return nil, misused("%w", err)

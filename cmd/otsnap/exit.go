@@ -28,6 +28,8 @@ const (
 	exitDiffers     = 14
 	exitLimit       = 15
 	exitFormat      = 16
+	exitWeaker      = 17
+	exitFrozen      = 18
 	exitUnavailable = 20
 	exitKey         = 21
 	exitInterrupted = 130
@@ -96,6 +98,7 @@ func verdicts() []verdict {
 		{snapshot.ErrDiffers, exitDiffers, ""},
 		{manifest.ErrLimit, exitLimit, ""},
 		{manifest.ErrFormat, exitFormat, "a newer otsnap wrote this; use that or a later version"},
+		{archive.ErrFrozen, exitFrozen, "ask for the objects to be readable for a while: otsnap thaw --help"},
 		{tablestore.ErrCredentials, exitUnavailable, "check the access key, what it may do, and the clock of this machine"},
 		{archive.ErrUnavailable, exitUnavailable, "this is no verdict on the data: mend access to the archive and run the same command again"},
 		{snapshot.ErrUnavailable, exitUnavailable, "this is no verdict on the data: mend access to the instance and run the same command again"},
@@ -159,7 +162,7 @@ func sentence(line string) string {
 
 func isPackage(part string) bool {
 	switch part {
-	case "snapshot", "tablestore", "manifest", "archive", "dir":
+	case "snapshot", "tablestore", "manifest", "archive", "dir", "s3", "oss":
 		return true
 	}
 	return false

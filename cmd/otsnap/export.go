@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
 	"github.com/otsnap/otsnap/manifest"
@@ -28,7 +27,6 @@ type exportOptions struct {
 
 func (a *app) exportCommand() *cobra.Command {
 	o := exportOptions{chunkSize: snapshot.DefaultChunkBytes, splitSize: snapshot.DefaultSplitBytes}
-	o.instance.giveUpAfter.Duration = 5 * time.Minute
 	cmd := &cobra.Command{
 		Use:   "export INSTANCE ARCHIVE --key FILE",
 		Short: "Write a snapshot of tables into an archive",
@@ -101,7 +99,7 @@ func (a *app) export(ctx context.Context, address, location string, o exportOpti
 	}
 	shown := a.reporter()
 	defer shown.Close()
-	from, err := a.openInstance(address, o.instance, shown)
+	from, err := a.openInstance(address, o.instance, o.archive.giveUpAfter)
 	if err != nil {
 		return err
 	}
@@ -168,6 +166,9 @@ func printExported(w io.Writer, e snapshot.Entry, took string) {
 		took)
 	fmt.Fprintf(w, "snapshot: number %d, %s, of instance %s\n", m.Seq, m.Snapshot, printInstance(m.Instance))
 	fmt.Fprintf(w, "manifest: sha256:%s\n", e.Digest)
+	if m.Retention.Until != "" {
+		fmt.Fprintf(w, "retained: %s; otsnap verify --retention compares that with what the store says\n", printRetention(m.Retention))
+	}
 	printNotCaptured(w, m.Tables)
 }
 

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/spf13/cobra"
 )
 
 // size is a flag for a number of bytes: 1048576, 64MiB, 100MB, 1GiB.
@@ -48,7 +50,12 @@ func (s *size) Type() string { return "SIZE" }
 // seconds is a flag for a duration, shown the way it is typed.
 type seconds struct{ time.Duration }
 
-func (s *seconds) String() string { return console.Duration(s.Duration) }
+func (s *seconds) String() string {
+	if s.Duration == 0 {
+		return ""
+	}
+	return console.Duration(s.Duration)
+}
 
 func (s *seconds) Set(text string) error {
 	d, err := time.ParseDuration(text)
@@ -63,3 +70,62 @@ func (s *seconds) Set(text string) error {
 }
 
 func (s *seconds) Type() string { return "DURATION" }
+
+// period is a flag for a length of time in years and days.
+type period struct{ archive.Period }
+
+func (p *period) String() string {
+	if p.IsZero() {
+		return ""
+	}
+	return p.Period.String()
+}
+
+func (p *period) Set(text string) error {
+	parsed, err := archive.ParsePeriod(text)
+	if err != nil {
+		return errors.New("not a period like 7y, 90d or 1y30d")
+	}
+	p.Period = parsed
+	return nil
+}
+
+func (p *period) Type() string { return "PERIOD" }
+
+// lockMode is a flag for how firmly objects are locked.
+type lockMode struct{ archive.Mode }
+
+func (m *lockMode) String() string { return string(m.Mode) }
+
+func (m *lockMode) Set(text string) error {
+	parsed, err := archive.ParseMode(text)
+	if err != nil {
+		return errors.New("neither governance nor compliance")
+	}
+	m.Mode = parsed
+	return nil
+}
+
+func (m *lockMode) Type() string { return "MODE" }
+
+// lockFlags say how objects are to be retained.
+type lockFlags struct {
+	retain period
+	mode   lockMode
+}
+
+func (f *lockFlags) add(cmd *cobra.Command, what string) {
+	cmd.Flags().Var(&f.retain, "retain", what+", as in 7y or 90d; with --lock")
+	cmd.Flags().Var(&f.mode, "lock", "how firmly: governance can be lifted by those with a special right, compliance by nobody")
+}
+
+// check wants both or none: compliance cannot be undone, and is nobody's default.
+func (f lockFlags) check(cmd *cobra.Command) error {
+	switch {
+	case f.retain.IsZero() && f.mode.Mode != archive.Unlocked:
+		return usage(cmd, "--lock %s: for how long? Say --retain, as in --retain 7y", f.mode.Mode)
+	case !f.retain.IsZero() && f.mode.Mode == archive.Unlocked:
+		return usage(cmd, "--retain %s: how firmly? Say --lock governance or --lock compliance; nobody can undo the latter", f.retain.Period)
+	}
+	return nil
+}

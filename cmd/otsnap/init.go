@@ -106,12 +106,12 @@ func (a *app) init(ctx context.Context, location string, o initOptions) error {
 	if err := file.vacant(); err != nil {
 		return err
 	}
-	store, err := where.create()
+	store, err := where.create(ctx, storeOptions{giveUpAfter: o.giveUpAfter.Duration, onRetry: a.retried})
 	if err != nil {
 		return err
 	}
-	made, err := snapshot.Init(ctx, store, policy, snapshot.Setup{Kind: "dir", Now: a.now}, signing...)
-	trust := made.Trust
+	setup := snapshot.Setup{Kind: where.kind, Mode: o.lock.mode.Mode, Period: o.lock.retain.Period, Now: a.now}
+	made, err := snapshot.Init(ctx, store, policy, setup, signing...)
 	if errors.Is(err, fs.ErrExist) && snapshot.Exists(ctx, store) {
 		return advise(fmt.Errorf("%s: %w", where.name, err), "to use it from this machine, give its id once: otsnap verify %s --archive-id ID", location)
 	}

@@ -24,7 +24,19 @@ type killer struct {
 	t       *testing.T
 	program string
 	dir     string
+	env     []string // beside the test's own
 	random  *rand.Rand
+}
+
+// newKiller builds the program.
+func newKiller(t *testing.T, seed uint64) *killer {
+	t.Helper()
+	k := &killer{t: t, dir: t.TempDir(), random: rand.New(rand.NewPCG(20261122, seed))}
+	k.program = filepath.Join(k.dir, "otsnap")
+	if out, err := exec.Command("go", "build", "-o", k.program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return k
 }
 
 // start runs otsnap until it ends or, with a limit, is killed by SIGKILL.
@@ -33,6 +45,7 @@ func (k *killer) start(limit time.Duration, args ...string) (output string, kill
 	defer cancel()
 	cmd := exec.CommandContext(ctx, k.program, args...)
 	cmd.Env = append(os.Environ(), "TABLESTORE_ACCESS_KEY_ID=local", "TABLESTORE_ACCESS_KEY_SECRET=local")
+	cmd.Env = append(cmd.Env, k.env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if limit > 0 {
@@ -107,11 +120,7 @@ func TestKilledRunsResumeToTheSameState(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("OTSNAP_KILL_ROUNDS")); err == nil {
 		rounds = n
 	}
-	k := &killer{t: t, dir: t.TempDir(), random: rand.New(rand.NewPCG(20261122, uint64(rounds)))}
-	k.program = filepath.Join(k.dir, "otsnap")
-	if out, err := exec.Command("go", "build", "-o", k.program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	k := newKiller(t, uint64(rounds))
 	server, err := local.Open(local.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -65,11 +65,11 @@ func (a *app) list(ctx context.Context, location string, flags archiveFlags) err
 
 func printChain(w io.Writer, chain []snapshot.Entry, unfinished []string) {
 	var t console.Table
-	t.Row("number", "snapshot", "finished", "took", "instance", "tables", "rows", "stored")
+	t.Row("number", "snapshot", "finished", "took", "instance", "tables", "rows", "stored", "retention")
 	for _, e := range chain {
 		m := e.Manifest
 		t.Row(console.Number(m.Seq), m.Snapshot, m.Finished.Format(time.RFC3339), console.Duration(m.Finished.Sub(m.Started.Time)),
-			console.Quote(m.Instance.Name), console.Number(len(m.Tables)), console.Number(m.Totals.Rows), console.Bytes(m.Totals.StoredBytes))
+			console.Quote(m.Instance.Name), console.Number(len(m.Tables)), console.Number(m.Totals.Rows), console.Bytes(m.Totals.StoredBytes), printRetention(m.Retention))
 	}
 	if len(chain) > 0 {
 		t.Print(w)

@@ -40,6 +40,7 @@ type app struct {
 	begun       time.Time
 	answered    bool   // whether stdout has its JSON document
 	resume      string // how to go on if the run is interrupted; empty: it cannot be
+	shown       *progress.Reporter
 }
 
 // run executes one command line and returns the exit code.
@@ -62,7 +63,11 @@ func (a *app) root() *cobra.Command {
 		Long: `otsnap archives Alibaba Cloud Tablestore tables as signed snapshots, which
 anyone can read and check and nobody can quietly change, and restores them.
 
-An ARCHIVE is a directory. An INSTANCE is an address:
+An ARCHIVE is a directory, or a folder of a bucket:
+  /backup/shop
+  oss://BUCKET/PREFIX?region=cn-hangzhou
+  s3://BUCKET/PREFIX?region=eu-central-1
+An INSTANCE is an address:
   https://INSTANCE.REGION.ots.aliyuncs.com
   http://127.0.0.1:8087?instance=NAME`,
 		Example: `  otsnap key gen --out exporter.pem
@@ -84,7 +89,7 @@ An ARCHIVE is a directory. An INSTANCE is an address:
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the result as one JSON document")
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "print errors only, and the result with --json")
 	root.AddCommand(a.initCommand(), a.keyCommand(), a.exportCommand(), a.restoreCommand(), a.verifyCommand(),
-		a.compareCommand(), a.listCommand(), a.showCommand(), a.versionCommand())
+		a.compareCommand(), a.listCommand(), a.showCommand(), a.lockCommand(), a.versionCommand())
 	return root
 }
 
@@ -144,5 +149,6 @@ func (a *app) reporter() *progress.Reporter {
 	if a.quiet {
 		return nil
 	}
-	return progress.New(a.stderr, a.terminal)
+	a.shown = progress.New(a.stderr, a.terminal)
+	return a.shown
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
@@ -28,7 +27,6 @@ type restoreOptions struct {
 
 func (a *app) restoreCommand() *cobra.Command {
 	var o restoreOptions
-	o.instance.giveUpAfter.Duration = 5 * time.Minute
 	cmd := &cobra.Command{
 		Use:   "restore ARCHIVE INSTANCE",
 		Short: "Bring tables back and prove that they are what was signed",
@@ -62,7 +60,7 @@ to create, describe, update, write and read tables.`,
 func (a *app) restore(ctx context.Context, location, address string, o restoreOptions) error {
 	shown := a.reporter()
 	defer shown.Close()
-	to, err := a.openInstance(address, o.instance, shown)
+	to, err := a.openInstance(address, o.instance, o.archive.giveUpAfter)
 	if err != nil {
 		return err
 	}
@@ -119,7 +117,7 @@ func (a *app) statePath(named string, head snapshot.JournalHead) (string, error)
 		return "", err
 	}
 	which := fmt.Sprint(head.Archive, head.Instance.Endpoint, head.Instance.Name, strings.Join(head.Tables, " "))
-	return filepath.Join(folder, "restore-"+localName(which+"/"+head.Snapshot)+".state"), nil
+	return filepath.Join(folder, "restore-"+localName(head.Snapshot, which+"/"+head.Snapshot)+".state"), nil
 }
 
 // openJournal begins a state file, or takes up the one there is if the user asked

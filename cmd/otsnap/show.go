@@ -98,6 +98,7 @@ func printManifest(w io.Writer, e snapshot.Entry) {
 	fmt.Fprintf(w, "manifest    sha256:%s\n", e.Digest)
 	fmt.Fprintf(w, "instance    %s\n", printInstance(m.Instance))
 	fmt.Fprintf(w, "window      %s to %s\n", m.Started.Format(time.RFC3339), m.Finished.Format(time.RFC3339))
+	fmt.Fprintf(w, "retention   %s\n", printRetention(m.Retention))
 	fmt.Fprintf(w, "written by  %s\n", console.Printable(m.Tool+" ("+m.Build+")"))
 	fmt.Fprintf(w, "tables      %s, %s, %s\n", console.Number(len(m.Tables)), console.Count(m.Totals.Rows, "row"), console.Count(m.Totals.Cells, "cell"))
 	printTables(w, m.Tables)

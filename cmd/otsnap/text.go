@@ -27,6 +27,14 @@ func printInstance(i manifest.Instance) string {
 	return fmt.Sprintf("%s at %s", console.Quote(i.Name), console.Quote(i.Endpoint))
 }
 
+// printRetention says how a snapshot is to be retained, as it was signed.
+func printRetention(r manifest.Retention) string {
+	if r.Until == "" {
+		return "none"
+	}
+	return r.Mode + " until " + r.Until
+}
+
 // printReport writes what a run proved, table by table, and what it found.
 func printReport(w io.Writer, r *snapshot.Report, took string) {
 	switch r.Kind {

@@ -29,7 +29,7 @@ func (a *app) trustFile(where place, named string) (trustFile, error) {
 	if err != nil {
 		return trustFile{}, err
 	}
-	return trustFile{filepath.Join(folder, localName(where.name)+".trust")}, nil
+	return trustFile{filepath.Join(folder, localName(where.label, where.name)+".trust")}, nil
 }
 
 // configDir is where otsnap keeps files of its own.
@@ -42,10 +42,10 @@ func (a *app) configDir() (string, error) {
 }
 
 // localName is a file name for something with a long name: recognisable by its
-// last part, and distinct by a digest of the whole.
-func localName(long string) string {
+// label, and distinct by a digest of the whole.
+func localName(label, long string) string {
 	digest := sha256.Sum256([]byte(long))
-	return fmt.Sprintf("%s-%x", filepath.Base(long), digest[:4])
+	return fmt.Sprintf("%s-%x", label, digest[:4])
 }
 
 // load reads what is trusted. id is the archive's id if the user gave it, which

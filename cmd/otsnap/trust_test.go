@@ -29,7 +29,7 @@ func TestTrustIsNeverMovedBack(t *testing.T) {
 }
 
 func TestTrustFilesOfArchivesDoNotMeet(t *testing.T) {
-	a, b := localName("/backup/one/shop"), localName("/backup/two/shop")
+	a, b := localName("shop", "/backup/one/shop"), localName("shop", "/backup/two/shop")
 	if a == b {
 		t.Errorf("both are %s", a)
 	}

@@ -21,6 +21,7 @@ type Reporter struct {
 	stage   string
 	begun   time.Time
 	retries int64
+	closed  bool
 }
 
 // view draws what a Reporter has worked out.
@@ -72,18 +73,22 @@ func (r *Reporter) Retry(why string) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
 	r.retries++
 	r.view.retry(retry{n: r.retries, why: why})
 }
 
-// Close removes what was drawn and should not stay. Nothing may be reported
-// after it.
+// Close removes what was drawn and should not stay. Only retries may be reported
+// after it, and are not shown.
 func (r *Reporter) Close() {
 	if r == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.closed = true
 	r.view.close()
 }
 

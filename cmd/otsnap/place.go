@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/archive/dir"
+	"github.com/otsnap/otsnap/archive/oss"
+	"github.com/otsnap/otsnap/archive/s3"
+)
+
+// place is where an archive is or will be.
+type place struct {
+	kind  string // dir, s3 or oss
+	name  string // in full: the same archive has the same name from everywhere
+	label string // its last part, for people
+	// open opens the store, create makes it first where that is ours to do: a
+	// directory is made, a bucket is not.
+	open, create func(context.Context, storeOptions) (archive.Store, error)
+}
+
+// storeOptions are what the user asked of a store for one run.
+type storeOptions struct {
+	giveUpAfter time.Duration // of one request; 0: the store's own
+	readBack    string        // how much of what was put is read again; empty: the store's own
+	onRetry     func(error)
+}
+
+// locate finds the place of an ARCHIVE argument. It is the one switch over URL
+// schemes.
+func locate(location string) (place, error) {
+	scheme, rest, hasScheme := strings.Cut(location, "://")
+	switch {
+	case location == "":
+		return place{}, misused("the archive's address is empty")
+	case !hasScheme:
+		return directory(location)
+	case scheme == "dir":
+		return directory(rest)
+	case scheme == "s3":
+		return onS3(location)
+	case scheme == "oss":
+		return onOSS(location)
+	case scheme == "http", scheme == "https":
+		return place{}, advise(misused("%s is the address of an instance, not of an archive", location),
+			"the order is: otsnap export INSTANCE ARCHIVE, otsnap restore ARCHIVE INSTANCE")
+	}
+	return place{}, misused("no archive can be at %s:// addresses; there are s3://BUCKET/PREFIX, oss://BUCKET/PREFIX and the paths of directories", scheme)
+}
+
+func directory(location string) (place, error) {
+	full, err := filepath.Abs(location)
+	if err != nil {
+		return place{}, misused("archive %q: %w", location, err)
+	}
+	using := func(open func(string) (*dir.Store, error)) func(context.Context, storeOptions) (archive.Store, error) {
+		return func(_ context.Context, o storeOptions) (archive.Store, error) {
+			if o.readBack != "" {
+				return nil, misused("--read-back is for oss:// archives; a directory keeps what was synced to its disk")
+			}
+			return store(open(full))
+		}
+	}
+	return place{kind: "dir", name: full, label: filepath.Base(full), open: using(dir.Open), create: using(dir.Create)}, nil
+}
+
+func onS3(location string) (place, error) {
+	config, err := s3.ParseURL(location)
+	if err != nil {
+		return place{}, misused("%w", err)
+	}
+	open := func(ctx context.Context, o storeOptions) (archive.Store, error) {
+		if o.readBack != "" {
+			return nil, misused("--read-back is for oss:// archives; S3 checks the SHA-256 of what it takes itself")
+		}
+		config := config
+		config.GiveUpAfter, config.OnRetry = o.giveUpAfter, o.onRetry
+		return store(s3.Open(ctx, config))
+	}
+	return bucket("s3", config.Bucket, config.Prefix, config.Endpoint, open), nil
+}
+
+func onOSS(location string) (place, error) {
+	config, err := oss.ParseURL(location)
+	if err != nil {
+		return place{}, misused("%w", err)
+	}
+	open := func(ctx context.Context, o storeOptions) (archive.Store, error) {
+		config := config
+		config.GiveUpAfter, config.OnRetry = o.giveUpAfter, o.onRetry
+		if o.readBack != "" {
+			config.ReadBack = oss.ReadBack(o.readBack)
+		}
+		return store(oss.Open(ctx, config))
+	}
+	return bucket("oss", config.Bucket, config.Prefix, config.Endpoint, open), nil
+}
+
+// bucket is a place in a bucket. Buckets of a cloud have one name from all its
+// endpoints; those of other servers are told apart by theirs.
+func bucket(kind, bucket, prefix, endpoint string, open func(context.Context, storeOptions) (archive.Store, error)) place {
+	name := kind + "://" + path.Join(bucket, prefix)
+	if endpoint != "" && !strings.Contains(endpoint, ".amazonaws.com") && !strings.Contains(endpoint, ".aliyuncs.com") {
+		name += " at " + endpoint
+	}
+	return place{kind: kind, name: name, label: path.Base(path.Join(bucket, prefix)), open: open, create: open}
+}
+
+// store keeps a nil pointer from becoming a Store that is not nil.
+func store[S archive.Store](s S, err error) (archive.Store, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// noArchive adds to the error of a place without an archive what may be the reason.
+func (p place) noArchive(location string, err error) error {
+	look := "are bucket and prefix right?"
+	if p.kind == "dir" {
+		look = "is the path right, and the disk mounted?"
+	}
+	return advise(err, "%s A new archive is made by: otsnap init %s --key FILE", look, quoted(location))
+}
+
+// retried tells of a request that a store refused or lost and that is made again.
+func (a *app) retried(reason error) {
+	if a.shown != nil {
+		a.shown.Retry(sentence(reason.Error()))
+		return
+	}
+	a.warn("trying again: %s", sentence(reason.Error()))
+}
+
+// quoted writes an argument so that a shell takes it as one.
+func quoted(arg string) string {
+	if strings.ContainsAny(arg, "?*&; $'\"") {
+		return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	}
+	return arg
+}
