@@ -176,7 +176,7 @@ func (r *refusal) temporary() bool {
 		return false
 	case r.status >= 500, r.status == http.StatusTooManyRequests, r.status == http.StatusRequestTimeout:
 		return true
-	case r.code == "RequestTimeout", r.code == "TooManyRequests":
+	case r.code == "RequestTimeout", r.code == "TooManyRequests", r.code == "IncompleteBody":
 		return true
 	}
 	return strings.Contains(r.code, "Throttling") || strings.HasSuffix(r.code, "LimitExceeded")

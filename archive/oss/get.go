@@ -128,6 +128,8 @@ func crcOf(header http.Header) (uint64, bool) {
 
 var crcTable = crc64.MakeTable(crc64.ECMA)
 
+var errDamaged = errors.New("damaged on the way")
+
 // checked is a body that ends well only if its CRC64 is that of the object.
 type checked struct {
 	*remote.Body
@@ -147,7 +149,7 @@ func (c *checked) Read(p []byte) (int, error) {
 	c.crc = crc64.Update(c.crc, crcTable, p[:n])
 	switch {
 	case err == io.EOF && c.told && c.crc != c.want:
-		err = failed(c.ctx, "get", c.name, fmt.Errorf("damaged on the way: CRC64 is %d, the service has %d; try again", c.crc, c.want))
+		err = failed(c.ctx, "get", c.name, fmt.Errorf("%w: its CRC64 is %d, the service has %d; try again", errDamaged, c.crc, c.want))
 	case err != nil && err != io.EOF:
 		err = failed(c.ctx, "get", c.name, err)
 	}

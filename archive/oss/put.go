@@ -1,9 +1,9 @@
 package oss
 
 import (
-	"bytes"
 	"context"
 	"crypto/md5"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -19,13 +19,14 @@ import (
 	"github.com/aliyun/aliyun-oss-go-sdk/oss"
 
 	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/manifest"
 )
 
 // maxObject is the most one request may store, in bytes.
 const maxObject = 5 << 30
 
-// Put stores body under name. opts.SHA256 is not sent: OSS checks MD5 and CRC64
-// alone.
+// Put stores body under name. OSS checks its MD5 and CRC64; opts.SHA256, if it is
+// known, is what has to be read back.
 func (s *Store) Put(ctx context.Context, name string, body io.ReadSeeker, opts archive.PutOptions) error {
 	key, err := s.key(name)
 	if err != nil {
@@ -41,7 +42,7 @@ func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, opts ar
 	if err := s.allow(ctx, opts.Lock); err != nil {
 		return err
 	}
-	p := &put{Store: s, key: key, bulk: opts.Bulk, body: body}
+	p := &put{Store: s, key: key, bulk: opts.Bulk, body: body, sha256: opts.SHA256}
 	if err := p.measure(ctx); err != nil {
 		return err
 	}
@@ -60,11 +61,12 @@ type put struct {
 	key  string
 	bulk bool
 
-	body  io.ReadSeeker
-	start int64 // where in body the object begins
-	size  int64
-	md5   []byte
-	crc   uint64
+	body   io.ReadSeeker
+	start  int64 // where in body the object begins
+	size   int64
+	sha256 manifest.Hash
+	md5    []byte
+	crc    uint64
 
 	version string // of the object; empty: the bucket keeps none
 	mine    bool   // it was stored by a request that was answered
@@ -79,8 +81,13 @@ func (p *put) measure(ctx context.Context) error {
 	if p.start, err = p.body.Seek(0, io.SeekCurrent); err != nil {
 		return &bodyError{err}
 	}
-	sums, crc := md5.New(), crc64.New(crcTable)
-	p.size, err = io.Copy(io.MultiWriter(sums, crc), stopping{ctx, p.body})
+	sums, crc, sha := md5.New(), crc64.New(crcTable), sha256.New()
+	all := []io.Writer{sums, crc}
+	known := p.sha256 != manifest.Hash{}
+	if !known {
+		all = append(all, sha)
+	}
+	p.size, err = io.Copy(io.MultiWriter(all...), stopping{ctx, p.body})
 	if err != nil {
 		return &bodyError{err}
 	}
@@ -88,6 +95,9 @@ func (p *put) measure(ctx context.Context) error {
 		return fmt.Errorf("%d bytes: OSS takes at most 5 GiB in one request: %w", p.size, errors.ErrUnsupported)
 	}
 	p.md5, p.crc = sums.Sum(nil), crc.Sum64()
+	if !known {
+		p.sha256 = manifest.Hash(sha.Sum(nil))
+	}
 	return nil
 }
 
@@ -139,7 +149,7 @@ func (p *put) try(ctx context.Context, n int) error {
 	crc, told := crcOf(header)
 	p.blind = !told
 	if told && crc != p.crc {
-		return p.undo(ctx, fmt.Errorf("damaged on the way: CRC64 was %d, the service has %d; try again", p.crc, crc))
+		return p.undo(ctx, fmt.Errorf("%w: its CRC64 was %d, the service has %d; try again", errDamaged, p.crc, crc))
 	}
 	return nil
 }
@@ -374,14 +384,10 @@ func (p *put) same(ctx context.Context, version string) (bool, error) {
 	if info.Frozen {
 		return p.alike(header)
 	}
-	var same bool
-	err = p.do(ctx, func(n int) error {
+	same, err := p.compare(ctx, version)
+	if err == nil && !same { // twice, as it may have been damaged on the way
 		same, err = p.compare(ctx, version)
-		if n == 1 && errors.Is(err, archive.ErrUnavailable) {
-			return again{err}
-		}
-		return err
-	})
+	}
 	return same, err
 }
 
@@ -396,32 +402,17 @@ func (p *put) alike(header http.Header) (bool, error) {
 	return sum && (!told || crc == p.crc), nil
 }
 
-// compare reads a version of the object beside the body.
+// compare reads a version of the object and compares it with the body.
 func (p *put) compare(ctx context.Context, version string) (bool, error) {
 	stored, err := p.open(ctx, p.key, version)
 	if err != nil {
 		return false, err
 	}
 	defer stored.Close()
-	if _, err := p.body.Seek(p.start, io.SeekStart); err != nil {
-		return false, &bodyError{err}
+	sum := sha256.New()
+	n, err := io.Copy(sum, stored)
+	if errors.Is(err, errDamaged) {
+		return false, nil
 	}
-	ours, theirs := make([]byte, 256<<10), make([]byte, 256<<10)
-	for {
-		n, err := io.ReadFull(stored, theirs)
-		ended := err == io.EOF || err == io.ErrUnexpectedEOF
-		if err != nil && !ended {
-			return false, err
-		}
-		m, err := io.ReadFull(io.LimitReader(p.body, int64(n)), ours[:n])
-		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			return false, &bodyError{err}
-		}
-		if m != n || !bytes.Equal(ours[:n], theirs[:n]) {
-			return false, nil
-		}
-		if ended {
-			return true, nil
-		}
-	}
+	return n == p.size && manifest.Hash(sum.Sum(nil)) == p.sha256, err
 }
