@@ -1,0 +1,189 @@
+package snapshot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/manifest"
+)
+
+// item is an object to be copied.
+type item struct {
+	manifest.Object
+	lock   archive.Lock
+	bulk   bool
+	data   []byte // nil: still in the source
+	listed bool   // by the target
+}
+
+func newItem(o manifest.Object, lock archive.Lock, listed map[string]int64) item {
+	_, ok := listed[o.Name]
+	return item{Object: o, lock: lock, listed: ok}
+}
+
+// target is the store of a copy: it puts objects with their locks, and tells
+// whether those that are there are the right ones.
+type target struct {
+	store     archive.Store
+	inspector archive.Inspector // nil: it tells nothing
+	asked     bool              // whether locks were asked for: not to have them is an error then
+	own       archive.Lock      // what the bucket does to what is put without a lock
+
+	relocked, unretained, unconfirmed atomic.Int64
+
+	mu     sync.Mutex
+	locker archive.Locker // nil: objects cannot be locked one by one
+	reason error          // why not
+}
+
+// newTarget asks the store how it locks. asked is the lock all objects must have;
+// zero: there is no such.
+func newTarget(ctx context.Context, store archive.Store, asked archive.Lock, now time.Time) (*target, error) {
+	t := &target{store: store, asked: asked.Mode != archive.Unlocked}
+	if t.asked && !asked.Until.After(now) {
+		return nil, fmt.Errorf("a lock until %s is none", asked.Until.UTC().Format(time.RFC3339))
+	}
+	t.inspector, _ = store.(archive.Inspector)
+	t.locker, _ = store.(archive.Locker)
+	t.reason = errors.New("this kind of store cannot lock objects")
+	bucket, ok := store.(interface {
+		DefaultLock(context.Context) (archive.Mode, archive.Period, error)
+	})
+	if ok {
+		mode, period, err := bucket.DefaultLock(ctx)
+		switch {
+		case err == nil && mode != archive.Unlocked:
+			t.own = archive.Lock{Mode: mode, Until: period.After(now)}
+			t.reason = fmt.Errorf("this kind of store cannot lock single objects, and its bucket retains them %s", term{mode, period})
+		case errors.Is(err, errors.ErrUnsupported):
+			t.locker, t.reason = nil, err
+		case ctx.Err() != nil:
+			return nil, err
+		}
+		// Any other error is of a caller who may not ask: what is put will show.
+	}
+	if t.asked && t.locker == nil && !t.own.Covers(asked) {
+		return nil, fmt.Errorf("the target cannot lock objects %s until %s: %w", asked.Mode, asked.Until.UTC().Format(time.RFC3339), errors.Join(t.reason, errors.ErrUnsupported))
+	}
+	return t, nil
+}
+
+// probe refuses a store that does not keep one writer from replacing what another
+// put. name is an object it has.
+func (t *target) probe(ctx context.Context, name string) error {
+	prober, ok := t.store.(archive.Prober)
+	if !ok {
+		return nil
+	}
+	found, err := prober.Probe(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, c := range found {
+		if c.Name == archive.CanCreateOnly && c.State == archive.Absent {
+			return fmt.Errorf("the target lets a second writer replace objects (%s): no archive is safe there: %w", c.Detail, errors.ErrUnsupported)
+		}
+	}
+	return nil
+}
+
+// put stores an item with its lock. If something of that name is there already it
+// is fs.ErrExist.
+func (t *target) put(ctx context.Context, it item) error {
+	opts := archive.PutOptions{SHA256: it.SHA256, Bulk: it.bulk}
+	locker := t.canLock()
+	if locker != nil && !t.own.Covers(it.lock) {
+		opts.Lock = firmest(it.lock, t.own)
+	}
+	err := t.store.Put(ctx, it.Name, bytes.NewReader(it.data), opts)
+	if errors.Is(err, errors.ErrUnsupported) && opts.Lock.Mode != archive.Unlocked && !t.asked {
+		t.cannotLock(err)
+		opts.Lock = archive.Lock{}
+		err = t.store.Put(ctx, it.Name, bytes.NewReader(it.data), opts)
+	}
+	if err == nil && opts.Lock.Mode == archive.Unlocked && !t.own.Covers(it.lock) {
+		t.unretained.Add(1)
+	}
+	return err
+}
+
+// confirm makes sure that the object of that name in the target is the item, and
+// that it is locked as the item should be. It returns its size. What is not what
+// was signed is archive.ErrCorrupt.
+func (t *target) confirm(ctx context.Context, it item) (int64, error) {
+	var info archive.Info
+	if t.inspector != nil {
+		var err error
+		if info, err = t.inspector.Inspect(ctx, it.Name); err != nil {
+			return 0, fmt.Errorf("target: %w", err)
+		}
+	}
+	size, err := t.compare(ctx, it.Object, info)
+	if err != nil {
+		return 0, fmt.Errorf("target: %w", err)
+	}
+	return size, t.relock(ctx, it, info.Lock)
+}
+
+func (t *target) compare(ctx context.Context, o manifest.Object, info archive.Info) (int64, error) {
+	sizeIsRight := o.Size < 0 || info.Size == o.Size
+	switch {
+	case !info.SHA256.IsZero() && sizeIsRight && info.SHA256 == o.SHA256:
+		return info.Size, nil
+	case !info.SHA256.IsZero():
+		return 0, fmt.Errorf("%s has %d bytes with digest %s, signed is %s: %w", o.Name, info.Size, info.SHA256, o.SHA256, archive.ErrCorrupt)
+	case info.Frozen && sizeIsRight:
+		t.unconfirmed.Add(1)
+		return info.Size, nil
+	}
+	data, err := archive.Fetch(ctx, t.store, o)
+	return int64(len(data)), err
+}
+
+// relock locks an object that is there and is locked less than it should be.
+func (t *target) relock(ctx context.Context, it item, has archive.Lock) error {
+	if has.Covers(it.lock) {
+		return nil
+	}
+	if locker := t.canLock(); locker != nil {
+		err := locker.Lock(ctx, it.Name, it.lock)
+		if err == nil {
+			t.relocked.Add(1)
+			return nil
+		}
+		if !errors.Is(err, errors.ErrUnsupported) || t.asked {
+			return fmt.Errorf("target: %w", err)
+		}
+		t.cannotLock(err)
+	}
+	if t.inspector == nil && t.own.Covers(it.lock) {
+		return nil
+	}
+	t.unretained.Add(1)
+	return nil
+}
+
+func (t *target) canLock() archive.Locker {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.locker
+}
+
+func (t *target) cannotLock(reason error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.locker, t.reason = nil, reason
+}
+
+// why tells why objects are not locked.
+func (t *target) why() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.reason
+}
