@@ -173,11 +173,13 @@ func (r completeRequest) chosen(u *upload) ([]part, error) {
 	if len(r.Parts) == 0 || len(r.Parts) > maxPartNumber {
 		return nil, errXML
 	}
-	var list []part
-	for i, want := range r.Parts {
-		if i > 0 && want.Number <= r.Parts[i-1].Number {
+	for i, want := range r.Parts[1:] {
+		if want.Number <= r.Parts[i].Number {
 			return nil, errPartOrder
 		}
+	}
+	var list []part
+	for i, want := range r.Parts {
 		p, ok := u.Parts[want.Number]
 		if !ok || !strings.EqualFold(strings.Trim(want.ETag, `"`), p.ETag) {
 			return nil, errPart.with("PartNumber", fmt.Sprint(want.Number))

@@ -460,7 +460,7 @@ func (c *call) deleteObjects() error {
 func (c *call) copySource() (*version, io.ReadSeekCloser, error) {
 	header := c.r.Header.Get("X-Oss-Copy-Source")
 	path, query, _ := strings.Cut(header, "?")
-	path, err := url.PathUnescape(path)
+	path, err := url.QueryUnescape(path) // the SDKs write a space as +
 	if err != nil {
 		return nil, nil, argument("x-oss-copy-source", header, "The copy source is not valid.")
 	}

@@ -45,8 +45,9 @@ type Options struct {
 	// the region's endpoints. Both HOST/bucket/key and bucket.HOST/key reach it.
 	Host string
 
-	// Now is the clock of everything: signatures, retention, thawing. Nil is
-	// [time.Now].
+	// Now is the clock of what lasts: modification times, retention, thawing, the
+	// expiry of keys. Nil is [time.Now]. Signatures are not checked with it, for who
+	// signs has a clock of their own: see [Server.SetSkew].
 	Now func() time.Time
 
 	// WormRefusesVersioning refuses bucket retention where versioning is enabled,
@@ -78,6 +79,7 @@ type Server struct {
 	credentials []Credentials
 	thaw        func(class, tier string) time.Duration
 	before      func(*http.Request) (status int, code string)
+	skew        time.Duration
 	sequence    uint64 // of the newest version of any object
 }
 
@@ -214,6 +216,15 @@ func (s *Server) SetThaw(f func(class, tier string) time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.thaw = f
+}
+
+// SetSkew sets how far the clock that signatures are checked with is ahead of the
+// machine's. By more than 15 minutes, or less than minus 15, requests fail with
+// RequestTimeTooSkewed; ahead of their expiry, presigned URLs end.
+func (s *Server) SetSkew(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.skew = d
 }
 
 // SetBefore sets what is asked before each request, its signature included. A

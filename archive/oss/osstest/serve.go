@@ -67,7 +67,8 @@ type call struct {
 	w           http.ResponseWriter
 	r           *http.Request
 	id          string
-	now         time.Time
+	now         time.Time // of objects
+	clock       time.Time // of signatures
 	bucket, key string
 	query       params
 }
@@ -75,10 +76,14 @@ type call struct {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{s: s, w: w, r: r, id: randomID(12), now: s.now()}
+	s.mu.Lock()
+	before := s.before
+	c.clock = time.Now().UTC().Add(s.skew)
+	s.mu.Unlock()
 	w.Header().Set("Server", "AliyunOSS")
 	w.Header().Set("X-Oss-Request-Id", c.id)
-	w.Header().Set("Date", c.now.Format(http.TimeFormat))
-	err := c.serve()
+	w.Header().Set("Date", c.clock.Format(http.TimeFormat))
+	err := c.serve(before)
 	if err == nil {
 		return
 	}
@@ -101,10 +106,7 @@ func randomID(n int) string {
 	return strings.ToUpper(hex.EncodeToString(b))
 }
 
-func (c *call) serve() error {
-	c.s.mu.Lock()
-	before := c.s.before
-	c.s.mu.Unlock()
+func (c *call) serve(before func(*http.Request) (int, string)) error {
 	if before != nil {
 		if status, code := before(c.r); status != 0 {
 			return &fault{Status: status, Code: code, Message: "Injected by the test."}
