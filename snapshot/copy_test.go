@@ -41,7 +41,7 @@ func newOriginal(t *testing.T) *original {
 	for _, tables := range [][]string{{"ragged", "plain", "empty"}, {"plain"}, {"ragged", "plain"}} {
 		run := exporting(t, s, a, key, tables...)
 		run.ChunkBytes = 16 << 10
-		e, err := run.Run(t.Context())
+		e, err := first(run.Run(t.Context()))
 		if err != nil {
 			t.Fatal(err)
 		}

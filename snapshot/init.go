@@ -117,17 +117,17 @@ func (s Setup) possible(ctx context.Context, store archive.Store) error {
 	if bucket.covers(s.term(), s.Now()) {
 		return nil
 	}
-	return tooWeak(s.term(), bucket)
+	return fmt.Errorf("retention %s: %w", s.term(), tooWeak(bucket))
 }
 
 // tooWeak says that a store which cannot lock objects one by one does not retain
 // them as asked either.
-func tooWeak(asked, bucket term) error {
+func tooWeak(bucket term) error {
 	if bucket.isZero() {
-		return fmt.Errorf("retention %s: the store cannot lock objects, and nothing retains all of its bucket: %w", asked, errors.ErrUnsupported)
+		return fmt.Errorf("the store cannot lock objects, and nothing retains all of its bucket: %w", errors.ErrUnsupported)
 	}
-	return fmt.Errorf("retention %s: the store cannot lock single objects, and its bucket retains them %s, which is less; extend the bucket's lock first: %w",
-		asked, bucket, errors.ErrUnsupported)
+	return fmt.Errorf("the store cannot lock single objects, and its bucket retains them %s, which is less; extend the bucket's lock first: %w",
+		bucket, errors.ErrUnsupported)
 }
 
 // probe finds out what the store can do, trying on the first text. What it does

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -25,7 +26,8 @@ const (
 )
 
 // newPlan describes the tables, cuts them into ranges, and settles by a sample
-// which attributes have a column of their own.
+// which attributes have a column of their own. What is each archive's own is left
+// open.
 func (x *exporter) newPlan(ctx context.Context) (*manifest.Plan, error) {
 	names := slices.Clone(x.Tables)
 	slices.Sort(names)
@@ -35,7 +37,7 @@ func (x *exporter) newPlan(ctx context.Context) (*manifest.Plan, error) {
 	}
 	started := x.Now().UTC().Truncate(time.Second)
 	plan := &manifest.Plan{
-		Format: manifest.Format, Archive: x.To.Policy.ID(), Snapshot: newSnapshotID(started),
+		Format: manifest.Format, Snapshot: newSnapshotID(started),
 		Tool: x.Tool, Instance: x.From.Instance(), Started: manifest.Time{Time: started},
 		ChunkBytes: x.ChunkBytes, GroupBytes: min(groupBytes, x.ChunkBytes), GroupRows: groupRows,
 		Tables: make([]manifest.PlanTable, len(names)),
@@ -120,6 +122,14 @@ func (x *exporter) columns(ctx context.Context, table manifest.Table, ranges []m
 		}
 	}
 	return row.Choose(table.Key, table.Defined, tally.Counts(), maxColumns), nil
+}
+
+// samePlan reports whether two plans of a snapshot differ only in what is an
+// archive's own.
+func samePlan(a, b *manifest.Plan) bool {
+	c, d := *a, *b
+	c.Archive, c.Retention, c.Tool = d.Archive, d.Retention, d.Tool
+	return reflect.DeepEqual(&c, &d)
 }
 
 // sameKey reports whether two primary keys hold the same values, whoever chose

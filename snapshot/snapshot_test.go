@@ -31,12 +31,23 @@ func export(t testing.TB, s *service, to *snapshot.Archive, key manifest.Signer,
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e
+	if len(e) != 1 || len(e[0].Warnings) > 0 {
+		t.Errorf("exported %d snapshots with warnings: %+v", len(e), e)
+	}
+	return e[0].Entry
+}
+
+// first is what an export to one archive returns.
+func first(e []snapshot.Exported, err error) (snapshot.Entry, error) {
+	if err != nil {
+		return snapshot.Entry{}, err
+	}
+	return e[0].Entry, nil
 }
 
 func exporting(t testing.TB, s *service, to *snapshot.Archive, key manifest.Signer, tables ...string) snapshot.Export {
 	return snapshot.Export{
-		From: s.instance(t, "source"), To: to, Signers: []manifest.Signer{key}, Tables: tables,
+		From: s.instance(t, "source"), To: []*snapshot.Archive{to}, Signers: []manifest.Signer{key}, Tables: tables,
 		ChunkBytes: 32 << 10, SplitBytes: 128 << 10, Tool: "otsnap test", Build: "go test",
 	}
 }
@@ -85,7 +96,7 @@ func TestARestoredTableHasEveryCellThatWasExported(t *testing.T) {
 	b, keyB := newArchive(t, new(archivetest.Memory))
 	again := exporting(t, s, b, keyB, "ragged", "plain", "empty")
 	again.From = s.instance(t, "target")
-	second, err := again.Run(t.Context())
+	second, err := first(again.Run(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +277,7 @@ func TestAnInterruptedExportIsResumedToTheSameState(t *testing.T) {
 					continue
 				}
 			}
-			e, err := resumed.Run(t.Context())
+			e, err := first(resumed.Run(t.Context()))
 			if err != nil {
 				t.Fatalf("put %d: resume: %v", n, err)
 			}
@@ -317,7 +328,7 @@ func TestRowsThatChangeBetweenTwoTriesOfARangeAreNotMixed(t *testing.T) {
 	putRow(t, c, "plain", map[string]any{"k": "row-000300"}, []string{"k"}, cell{name: "n", value: int64(-1)})
 	resumed := exporting(t, s, a, key)
 	resumed.Resume = "latest"
-	e, err := resumed.Run(t.Context())
+	e, err := first(resumed.Run(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -684,11 +695,11 @@ func TestAnOldUnfinishedExportIsOnlyResumedByName(t *testing.T) {
 	at := time.Now()
 	run := exporting(t, s, a, key, "plain")
 	run.Now = func() time.Time { return at }
-	run.To = &snapshot.Archive{Policy: a.Policy, Store: &archivetest.Faulty{Store: store, Cue: archivetest.OnNth("put", 2, archivetest.Before)}}
+	run.To = []*snapshot.Archive{{Policy: a.Policy, Store: &archivetest.Faulty{Store: store, Cue: archivetest.OnNth("put", 2, archivetest.Before)}}}
 	if _, err := run.Run(t.Context()); err == nil {
 		t.Fatal("the export should have broken")
 	}
-	at, run.To = at.Add(time.Hour), a
+	at, run.To = at.Add(time.Hour), []*snapshot.Archive{a}
 	if _, err := run.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}

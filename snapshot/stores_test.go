@@ -6,9 +6,12 @@ import (
 	"io"
 	"iter"
 	"sync"
+	"testing"
 
 	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/archive/archivetest"
+	"github.com/otsnap/otsnap/archive/row"
+	"github.com/otsnap/otsnap/snapshot"
 )
 
 // dying is a Vault that answers no more from some call on, as to a process that is
@@ -94,4 +97,52 @@ func (d *dying) Probe(ctx context.Context, name string) (found []archive.Capabil
 		return err
 	})
 	return found, err
+}
+
+// guard is for what test stores write down.
+var guard sync.Mutex
+
+// scanCounter is a service of which the scans of whole ranges are counted.
+type scanCounter struct {
+	service *service
+	seen    map[string]int
+}
+
+func newScanCounter(s *service) *scanCounter { return &scanCounter{service: s, seen: map[string]int{}} }
+
+func (c *scanCounter) source(t testing.TB) snapshot.Source {
+	return countedSource{c.service.instance(t, "source"), c}
+}
+
+func (c *scanCounter) reset() { clear(c.seen) }
+
+func (c *scanCounter) scans() (n int) {
+	for _, times := range c.seen {
+		n += times
+	}
+	return n
+}
+
+// again returns the ranges that were scanned more than once.
+func (c *scanCounter) again() (ranges []string) {
+	for scan, times := range c.seen {
+		if times > 1 {
+			ranges = append(ranges, scan)
+		}
+	}
+	return ranges
+}
+
+type countedSource struct {
+	snapshot.Source
+	*scanCounter
+}
+
+func (c countedSource) Scan(ctx context.Context, scan snapshot.Scan) iter.Seq2[row.Batch, error] {
+	if scan.Limit == 0 {
+		guard.Lock()
+		c.seen[fmt.Sprint(scan.Table.Name, " ", scan.From)]++
+		guard.Unlock()
+	}
+	return c.Source.Scan(ctx, scan)
 }

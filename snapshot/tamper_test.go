@@ -211,7 +211,7 @@ func TestOneSignatureOfTwoIsRefusedBeforeAChunkIsRead(t *testing.T) {
 		}
 	}
 	run.Signers = []manifest.Signer{one, two}
-	e, err := run.Run(t.Context())
+	e, err := first(run.Run(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
