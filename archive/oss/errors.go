@@ -170,6 +170,16 @@ func temporary(err error) bool {
 	return broken(err)
 }
 
+// temporary is that of the package, but for names of hosts that are not found: if
+// one was before, it will be again.
+func (s *Store) temporary(err error) bool {
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound {
+		return s.reached.Load()
+	}
+	return temporary(err)
+}
+
 func (r *refusal) temporary() bool {
 	switch {
 	case r.status == http.StatusNotImplemented:

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aliyun/aliyun-oss-go-sdk/oss"
@@ -38,6 +39,7 @@ type Store struct {
 	bucket      *oss.Bucket
 	credentials *credentials
 	retry       remote.Retry
+	reached     atomic.Bool // the service answered, so its name is right
 
 	mu         sync.Mutex // guards what follows
 	versioning versioning
@@ -59,7 +61,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, fmt.Errorf("oss: %w", err)
 	}
 	s := &Store{config: c, credentials: newCredentials(c.Credentials)}
-	s.retry = remote.Retry{GiveUpAfter: c.GiveUpAfter, OnRetry: c.OnRetry, Temporary: temporary}
+	s.retry = remote.Retry{GiveUpAfter: c.GiveUpAfter, OnRetry: c.OnRetry, Temporary: s.temporary}
 	idle := c.Idle
 	if idle <= 0 {
 		idle = remote.Idle

@@ -42,6 +42,9 @@ func (s *Store) put(ctx context.Context, key string, body io.ReadSeeker, opts ar
 	if err := s.allow(ctx, opts.Lock); err != nil {
 		return err
 	}
+	if _, err := s.state(ctx); err != nil {
+		return err
+	}
 	p := &put{Store: s, key: key, bulk: opts.Bulk, body: body, sha256: opts.SHA256}
 	if err := p.measure(ctx); err != nil {
 		return err
@@ -374,7 +377,7 @@ func (p *put) same(ctx context.Context, version string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if contentLength(header) != p.size {
+	if n := contentLength(header); n >= 0 && n != p.size {
 		return false, nil
 	}
 	info, err := infoOf(header)

@@ -40,6 +40,9 @@ func (s *Store) send(ctx context.Context, c call) (*oss.Response, error) {
 	}
 	options := append([]oss.Option{oss.WithContext(ctx)}, c.options...)
 	resp, err := s.bucket.Do(c.method, c.key, params, options, c.body, nil)
+	if resp != nil {
+		s.reached.Store(true)
+	}
 	if resp != nil && c.key != "" {
 		s.learn(resp.Headers)
 	}
@@ -100,8 +103,8 @@ func (s *Store) ask(ctx context.Context, c call, body []byte) (header http.Heade
 func (s *Store) head(ctx context.Context, key, version string) (http.Header, error) {
 	header, _, err := s.ask(ctx, call{method: http.MethodHead, key: key, right: "oss:GetObject"}.version(version), nil)
 	var r *refusal
-	if errors.As(err, &r) && r.status == http.StatusNotFound && r.code == "" {
-		// A HEAD has no body to say what is missing, the bucket or the object.
+	if errors.As(err, &r) && r.code == "" && !r.temporary() {
+		// A HEAD has no body to say why, or which is missing, bucket or object.
 		first := call{method: http.MethodGet, key: key, options: []oss.Option{oss.Range(0, 0)}, right: "oss:GetObject"}
 		header, _, err = s.ask(ctx, first.version(version), nil)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aliyun/aliyun-oss-go-sdk/oss"
@@ -51,20 +52,24 @@ func (s *Store) askWorm(ctx context.Context) (archive.BucketLock, error) {
 
 func readWorm(answer []byte) (archive.BucketLock, error) {
 	var told struct {
-		XMLName xml.Name  `xml:"WormConfiguration"`
-		ID      string    `xml:"WormId"`
-		State   string    `xml:"State"`
-		Days    int       `xml:"RetentionPeriodInDays"`
-		Created time.Time `xml:"CreationDate"`
+		XMLName xml.Name `xml:"WormConfiguration"`
+		ID      string   `xml:"WormId"`
+		State   string
+		Days    int    `xml:"RetentionPeriodInDays"`
+		Created string `xml:"CreationDate"`
 	}
 	if err := xml.Unmarshal(answer, &told); err != nil {
 		return archive.BucketLock{}, fmt.Errorf("an answer that cannot be read: %w", err)
 	}
-	lock := archive.BucketLock{ID: told.ID, Days: told.Days, Created: told.Created.UTC()}
+	created, err := wormTime(told.Created)
+	lock := archive.BucketLock{ID: told.ID, Days: told.Days, Created: created}
 	switch told.State {
 	case "Locked":
 		lock.State = archive.BucketLocked
 	case "InProgress", "Expired":
+		if err != nil {
+			return archive.BucketLock{}, fmt.Errorf("the lock is open, and the service does not say since when: %w", err)
+		}
 		lock.State = archive.BucketOpen
 		lock.Deadline = lock.Created.Add(voidness)
 		lock.Expired = told.State == "Expired" || !time.Now().Before(lock.Deadline)
@@ -72,6 +77,14 @@ func readWorm(answer []byte) (archive.BucketLock, error) {
 		return archive.BucketLock{}, fmt.Errorf("the lock is in the state %q, which is not known here", told.State)
 	}
 	return lock, nil
+}
+
+// wormTime reads a time, which the service writes with and without a zone.
+func wormTime(text string) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t.UTC(), nil
+	}
+	return time.Parse("2006-01-02T15:04:05", strings.TrimSuffix(text, "Z"))
 }
 
 // freshWorm is the bucket's lock as it was a short while ago at most.
