@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"io/fs"
 	"regexp"
 	"strings"
 	"time"
@@ -41,15 +42,16 @@ func (s *Store) inspect(ctx context.Context, name string) (info archive.Info, er
 
 // head reads what is known of one version.
 func (s *Store) head(ctx context.Context, key, version string) (archive.Info, error) {
-	var out *s3.HeadObjectOutput
-	err := s.do(ctx, "s3:GetObject", func(o func(*s3.Options)) (err error) {
-		out, err = s.client.HeadObject(ctx, &s3.HeadObjectInput{
-			Bucket: &s.config.Bucket, Key: &key, VersionId: optional(version), ChecksumMode: types.ChecksumModeEnabled,
-		}, o)
-		return err
-	})
+	out, err := s.headObject(ctx, key, version)
+	if version == nullVersion && errors.Is(err, fs.ErrNotExist) {
+		// versitygw knows the object by this id in a GET alone.
+		out, err = s.headObject(ctx, key, "")
+		if err == nil && aws.ToString(out.VersionId) != "" && *out.VersionId != nullVersion {
+			err = fs.ErrNotExist
+		}
+	}
 	if err != nil {
-		return archive.Info{}, s.absent(ctx, "s3:GetObject", err)
+		return archive.Info{}, err
 	}
 	info := infoOf(out)
 	info.Name = s.config.name(key)
@@ -62,6 +64,17 @@ func (s *Store) head(ctx context.Context, key, version string) (archive.Info, er
 		}
 	}
 	return info, nil
+}
+
+func (s *Store) headObject(ctx context.Context, key, version string) (*s3.HeadObjectOutput, error) {
+	var out *s3.HeadObjectOutput
+	err := s.do(ctx, "s3:GetObject", func(o func(*s3.Options)) (err error) {
+		out, err = s.client.HeadObject(ctx, &s3.HeadObjectInput{
+			Bucket: &s.config.Bucket, Key: &key, VersionId: optional(version), ChecksumMode: types.ChecksumModeEnabled,
+		}, o)
+		return err
+	})
+	return out, s.absent(ctx, "s3:GetObject", err)
 }
 
 func infoOf(out *s3.HeadObjectOutput) archive.Info {

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -22,6 +23,13 @@ import (
 	"github.com/otsnap/otsnap/manifest"
 )
 
+const (
+	// nullVersion is the id of what is put where versioning is suspended.
+	nullVersion = "null"
+	// small is how long a body may be to be kept in memory rather than read again.
+	small = 1 << 20
+)
+
 // maxObject is the most S3 takes in one PutObject.
 const maxObject = 5 << 30
 
@@ -38,6 +46,9 @@ func (s *Store) Put(ctx context.Context, name string, body io.ReadSeeker, opts a
 func (s *Store) put(ctx context.Context, name string, body io.ReadSeeker, opts archive.PutOptions) error {
 	if err := archive.CheckName(name); err != nil {
 		return err
+	}
+	if strings.ContainsAny(name, "\uFFFE\uFFFF") {
+		return fmt.Errorf("the name has a character that XML, in which servers list, does not: %w", fs.ErrInvalid)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -73,6 +84,7 @@ type putting struct {
 	want     wanted
 
 	maybe   bool   // an earlier try may have landed, its answer was lost
+	crowded int    // how often the server made way for a neighbour that was going
 	version string // under which the object is there
 }
 
@@ -115,6 +127,10 @@ func (p *putting) vacant() error {
 	return nil
 }
 
+// maxCrowded is how often a Put is repeated that a server on a file system
+// refuses because of a folder: it may be one that is just being removed.
+const maxCrowded = 5
+
 // send tries once.
 func (p *putting) send() error {
 	if err := p.source.rewind(); err != nil {
@@ -131,12 +147,18 @@ func (p *putting) send() error {
 	switch {
 	case err == nil:
 		p.version = aws.ToString(out.VersionId)
+		if p.version == "" && p.versions {
+			p.version = nullVersion
+		}
 		return nil
 	case status(err) == http.StatusPreconditionFailed:
 		return p.refused()
 	case temporary(err):
 		p.maybe = true
 		return err
+	case code(err) == "ExistingObjectIsDirectory" && p.crowded < maxCrowded:
+		p.crowded++
+		return again{err}
 	}
 	return p.want.refusal(err)
 }
@@ -306,14 +328,22 @@ func newSource(ctx context.Context, body io.ReadSeeker, digest manifest.Hash) (*
 	if err := s.rewind(); err != nil {
 		return nil, err
 	}
+	var kept bytes.Buffer
 	hash := sha256.New()
-	if _, err := io.Copy(hash, s); err != nil {
+	to := io.Writer(hash)
+	if s.size <= small {
+		to = io.MultiWriter(hash, &kept)
+	}
+	if _, err := io.Copy(to, s); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		return nil, sourceError{err}
 	}
 	s.digest = manifest.Hash(hash.Sum(nil))
+	if s.size <= small {
+		s.body, s.base = bytes.NewReader(kept.Bytes()), 0
+	}
 	return s, nil
 }
 
