@@ -27,7 +27,7 @@ var goodNames = []string{
 // refusable are good names that some server has a right to refuse. None may
 // change one.
 var refusable = []string{
-	" space first", " ", " ../x", " /x", "x/..%2fy", "\uffff", "\ufffe", "\ufffd", "\ue000", "\U0010FFFF", "con", "nul.txt", "a/aux", "~/x", "a*b?c", "trailing.",
+	" space first", " ", " ../x", "  /x", "x/..%2fy", "\uffff", "\ufffe", "\ufffd", "\ue000", "\U0010FFFF", "con", "nul.txt", "a/aux", "~/x", "a*b?c", "trailing.",
 }
 
 func names(t *testing.T, s archive.Store) {
