@@ -731,7 +731,7 @@ func (x *copier) notes() {
 		x.note("snapshots %s are not in this copy", enumerate(absent, 20))
 	}
 	if n := x.report.Unretained; n > 0 {
-		x.note("%d objects are retained less in this copy than was signed, or asked for: %s", n, x.target.why())
+		x.note("%d objects are retained less in this copy than was signed, as a verification of retention will find: %s", n, x.target.why())
 	}
 	if n := x.report.Unconfirmed; n > 0 {
 		x.note("%d objects that were there already are in an archive tier of the target: their sizes are right, their bytes were not compared", n)

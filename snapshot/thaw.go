@@ -30,12 +30,13 @@ const (
 // since they are in an archive tier, and asks the store for them. What was asked
 // for the store itself remembers: any run takes up where another ended.
 type Thaw struct {
-	Store    archive.Store
-	Trust    manifest.Trust
-	Snapshot string   // as Find takes it; "": the newest
-	Tables   []string // globs as Select takes them; none: all tables
-	Days     int      // how long objects are to stay readable; 0: DefaultThawDays
-	Tier     string   // one of the store's; "": its usual one
+	Store     archive.Store
+	Trust     manifest.Trust
+	Snapshots []string // as Find takes them; none: the newest
+	All       bool     // all snapshots, whatever Snapshots says
+	Tables    []string // globs as Select takes them; none: all tables
+	Days      int      // how long objects are to stay readable; 0: DefaultThawDays
+	Tier      string   // one of the store's; "": its usual one
 
 	// Pause waits between two looks of Wait until ctx is done or the time is over;
 	// nil: by the clock.
@@ -46,17 +47,18 @@ type Thaw struct {
 
 // ThawReport says what a restore reads, and what of that can be read.
 type ThawReport struct {
-	Kind     string        `json:"kind"` // thaw
-	Archive  manifest.Hash `json:"archive"`
-	Seq      int64         `json:"seq"` // of the snapshot; 0: its manifest is frozen
-	Snapshot string        `json:"snapshot"`
-	Digest   manifest.Hash `json:"digest"`
-	Tables   []string      `json:"tables"`
-	Started  manifest.Time `json:"started"`
-	Finished manifest.Time `json:"finished"`
-	Days     int           `json:"days"`
-	Tier     string        `json:"tier"`  // empty: the store's usual one
-	Tiers    []string      `json:"tiers"` // that the store has, fastest first; none: nothing needs thawing there
+	Kind      string        `json:"kind"` // thaw
+	Archive   manifest.Hash `json:"archive"`
+	Seq       int64         `json:"seq"` // of the snapshot, or the newest of several; 0: not Known
+	Snapshot  string        `json:"snapshot"`
+	Digest    manifest.Hash `json:"digest"`
+	Snapshots int64         `json:"snapshots"`
+	Tables    []string      `json:"tables"`
+	Started   manifest.Time `json:"started"`
+	Finished  manifest.Time `json:"finished"`
+	Days      int           `json:"days"`
+	Tier      string        `json:"tier"`  // empty: the store's usual one
+	Tiers     []string      `json:"tiers"` // that the store has, fastest first; none: nothing needs thawing there
 
 	Objects []ThawObject `json:"objects"` // all that is read, by name
 	Classes []ThawClass  `json:"classes"` // the same by storage class
@@ -228,29 +230,57 @@ func (x *thawing) need(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e, err := a.Find(ctx, x.Snapshot)
+	entries, err := x.entries(ctx, a)
 	if err != nil {
 		return err
 	}
-	names, err := selectTables([]Entry{e}, x.Thaw.Tables)
+	names, err := selectTables(entries, x.Thaw.Tables)
 	if err != nil {
 		return err
 	}
-	x.report.Seq, x.report.Snapshot, x.report.Digest, x.report.Tables = e.Manifest.Seq, e.Manifest.Snapshot, e.Digest, names
 	for _, f := range a.Policy.Files {
 		x.needs = append(x.needs, manifest.Object{Name: f.Name, Size: -1, SHA256: f.SHA256})
 	}
 	if err := x.settings(ctx); err != nil {
 		return err
 	}
-	x.needs = append(x.needs, e.Manifest.PlanObject())
-	for _, t := range chosen(e, names) {
-		if err := x.table(ctx, a, e, t); err != nil {
-			return err
+	for _, e := range entries {
+		x.needs = append(x.needs, e.Manifest.PlanObject())
+		for _, t := range chosen(e, names) {
+			if err := x.table(ctx, a, e, t); err != nil {
+				return err
+			}
 		}
 	}
+	last := entries[len(entries)-1]
+	x.report.Seq, x.report.Snapshot, x.report.Digest = last.Manifest.Seq, last.Manifest.Snapshot, last.Digest
+	x.report.Snapshots, x.report.Tables = int64(len(entries)), names
 	x.known = true
 	return nil
+}
+
+// entries returns the snapshots chosen, oldest first.
+func (x *thawing) entries(ctx context.Context, a *Archive) ([]Entry, error) {
+	chain, err := a.Chain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if x.All && len(chain) > 0 {
+		return chain, nil
+	}
+	wanted := x.Snapshots
+	if len(wanted) == 0 {
+		wanted = []string{"latest"}
+	}
+	picked := map[int64]bool{}
+	for _, which := range wanted {
+		e, err := find(chain, which)
+		if err != nil {
+			return nil, err
+		}
+		picked[e.Manifest.Seq] = true
+	}
+	return slices.DeleteFunc(chain, func(e Entry) bool { return !picked[e.Manifest.Seq] }), nil
 }
 
 // head adds the policy and the manifests, and reports whether any of them is

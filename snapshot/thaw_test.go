@@ -98,7 +98,7 @@ func TestThawListsExactlyWhatARestoreReads(t *testing.T) {
 		if _, err := run.Run(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		report, err := snapshot.Thaw{Store: store, Trust: a.Trust, Snapshot: "1", Tables: tables}.Look(t.Context())
+		report, err := snapshot.Thaw{Store: store, Trust: a.Trust, Snapshots: []string{"1"}, Tables: tables}.Look(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,10 +221,37 @@ func TestWaitingEndsWhenAllIsReadable(t *testing.T) {
 	}
 }
 
+func TestSeveralSnapshotsAreThawedAtOnce(t *testing.T) {
+	o := newOriginal(t)
+	v, c := coldCopy(t, o, isChunk)
+	run := snapshot.Thaw{Store: v, Trust: o.Trust, Now: c.Now}
+	for _, wanted := range []struct {
+		snapshots []string
+		all       bool
+		want      []int
+	}{
+		{[]string{"3", "1"}, false, []int{1, 3}},
+		{[]string{"1"}, true, []int{1, 2, 3}},
+	} {
+		run.Snapshots, run.All = wanted.snapshots, wanted.all
+		report, err := run.Look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for _, seq := range wanted.want {
+			want = append(want, o.of(seq, ".parquet")...)
+		}
+		if got := names(report.Objects, "frozen"); !slices.Equal(got, slices.Sorted(slices.Values(want))) || report.Snapshots != int64(len(wanted.want)) || report.Seq != 3 {
+			t.Errorf("%d frozen in %d snapshots up to %d, want %d", len(got), report.Snapshots, report.Seq, len(want))
+		}
+	}
+}
+
 func TestFrozenPagesDoNotMakeAnyoneWaitTwice(t *testing.T) {
 	o := newOriginal(t)
 	v, c := coldCopy(t, o, func(name string) bool { return strings.HasPrefix(name, "snapshots/") })
-	report, err := snapshot.Thaw{Store: v, Trust: o.Trust, Snapshot: "2", Now: c.Now}.Ask(t.Context())
+	report, err := snapshot.Thaw{Store: v, Trust: o.Trust, Snapshots: []string{"2"}, Now: c.Now}.Ask(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +314,7 @@ func TestThawRefusesWhatCannotBe(t *testing.T) {
 	for what, change := range map[string]func(*snapshot.Thaw){
 		"tier":     func(r *snapshot.Thaw) { r.Tier = "Yesterday" },
 		"days":     func(r *snapshot.Thaw) { r.Days = -1 },
-		"snapshot": func(r *snapshot.Thaw) { r.Snapshot = "9" },
+		"snapshot": func(r *snapshot.Thaw) { r.Snapshots = []string{"9"} },
 		"table":    func(r *snapshot.Thaw) { r.Tables = []string{"orders"} },
 		"trust":    func(r *snapshot.Thaw) { r.Trust.Archive = manifest.Sum(nil) },
 		"tiers":    func(r *snapshot.Thaw) { r.Store = untiered{v, v} },
