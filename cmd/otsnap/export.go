@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -23,35 +24,42 @@ type exportOptions struct {
 	chunkSize size
 	splitSize size
 	resume    string
+	lock      lockFlags
+	readBack  string
 }
+
+// maxArchives is how many archives one export writes to at most.
+const maxArchives = 4
 
 func (a *app) exportCommand() *cobra.Command {
 	o := exportOptions{chunkSize: snapshot.DefaultChunkBytes, splitSize: snapshot.DefaultSplitBytes}
 	cmd := &cobra.Command{
-		Use:   "export INSTANCE ARCHIVE --key FILE",
+		Use:   "export INSTANCE ARCHIVE… --key FILE",
 		Short: "Write a snapshot of tables into an archive",
 		Long: `Write a snapshot of tables into an archive.
 
 Every row is read with every version of every cell, and every chunk is read back
 before it is stored. The snapshot exists once its signed manifest does, which is
 the last thing written. An export that was interrupted leaves no snapshot; go on
-with it by --resume, or begin another.
+with it by --resume, or begin another. With several archives every row is read
+once and written to all of them.
 
 The access key is read from TABLESTORE_ACCESS_KEY_ID, _SECRET and
 TABLESTORE_SECURITY_TOKEN, or those beginning with ALIBABA_CLOUD_, or from the
 file given by --credentials. It needs to read, describe and list tables.`,
 		Example: `  otsnap export https://shop.cn-hangzhou.ots.aliyuncs.com /backup/shop --key exporter.pem
   otsnap export https://shop.cn-hangzhou.ots.aliyuncs.com /backup/shop --key exporter.pem --table 'order*' --table '!order_tmp'
-  otsnap export https://shop.cn-hangzhou.ots.aliyuncs.com /backup/shop --key exporter.pem --resume`,
-		Args: arguments([]string{"INSTANCE", "ARCHIVE"}, 0),
+  otsnap export https://shop.cn-hangzhou.ots.aliyuncs.com /backup/shop --key exporter.pem --resume
+  otsnap export https://shop.cn-hangzhou.ots.aliyuncs.com 'oss://BUCKET/shop?region=cn-hangzhou' 's3://BUCKET/shop?region=eu-central-1' --key exporter.pem`,
+		Args: arguments([]string{"INSTANCE", "ARCHIVE"}, maxArchives-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(o.keys) == 0 {
 				return usage(cmd, "--key FILE is missing: a snapshot has to be signed")
 			}
-			if err := o.check(cmd); err != nil {
+			if err := o.check(cmd, args[1:]); err != nil {
 				return err
 			}
-			return a.export(cmd.Context(), args[0], args[1], o)
+			return a.export(cmd.Context(), args[0], args[1:], o)
 		},
 	}
 	o.archive.add(cmd)
@@ -63,11 +71,21 @@ file given by --credentials. It needs to read, describe and list tables.`,
 	cmd.Flags().Var(&o.splitSize, "split-size", "size of the part of a table one worker reads")
 	cmd.Flags().StringVar(&o.resume, "resume", "", "go on with the unfinished export `ID`, or with the last one (write --resume=ID), as it was planned: tables and sizes given now do not count")
 	cmd.Flags().Lookup("resume").NoOptDefVal = "latest"
+	o.lock.add(cmd, "lock the snapshot for this `PERIOD` from its start on (default: as the archive or its bucket does)")
+	addReadBackFlag(cmd, &o.readBack)
 	return cmd
 }
 
+func addReadBackFlag(cmd *cobra.Command, readBack *string) {
+	cmd.Flags().StringVar(readBack, "read-back", "", "`WHICH` chunks to read again once OSS has them, since it cannot check SHA-256: all, sample or none (default: as in the address, else sample)")
+}
+
 // check refuses flags that no export could follow.
-func (o exportOptions) check(cmd *cobra.Command) error {
+func (o exportOptions) check(cmd *cobra.Command, archives []string) error {
+	if len(archives) > 1 && (o.archive.trust != "" || o.archive.id != "") {
+		return advise(usage(cmd, "--trust and --archive-id are of one archive, and there are %d", len(archives)),
+			"give each archive's id once before: otsnap show ARCHIVE --archive-id ID")
+	}
 	if cmd.Flags().Changed("resume") && o.resume == "" {
 		return usage(cmd, "--resume= names no export; write --resume for the last one")
 	}
@@ -85,27 +103,34 @@ func addWorkersFlag(cmd *cobra.Command, workers *int) {
 	cmd.Flags().IntVar(workers, "workers", snapshot.DefaultWorkers, "`NUMBER` of chunks in work at once; memory grows with it")
 }
 
-func (a *app) export(ctx context.Context, address, location string, o exportOptions) error {
+func (a *app) export(ctx context.Context, address string, locations []string, o exportOptions) error {
 	signing, err := signers(o.keys)
 	if err != nil {
 		return err
 	}
-	to, err := a.openArchive(ctx, location, o.archive)
-	if err != nil {
-		return err
+	var to []*opened
+	var archives []*snapshot.Archive
+	for _, location := range locations {
+		one, err := a.openForWriting(ctx, location, o.archive, o.readBack)
+		if err != nil {
+			return err
+		}
+		if err := one.Policy.Check(ofPolicy(one.Policy, signing, len(locations) > 1)...); err != nil {
+			return advise(labelled{fmt.Errorf("%s: %w", one.place.name, err), errKey}, "otsnap show %s tells which keys may sign, and how many must", quoted(location))
+		}
+		one.Archive.Place = one.place.name
+		to, archives = append(to, one), append(archives, one.Archive)
 	}
-	if err := to.Policy.Check(signing...); err != nil {
-		return advise(labelled{err, errKey}, "otsnap show %s tells which keys may sign, and how many must", location)
-	}
-	shown := a.reporter()
-	defer shown.Close()
 	from, err := a.openInstance(address, o.instance, o.archive.giveUpAfter)
 	if err != nil {
 		return err
 	}
+	shown := a.reporter()
+	defer shown.Close()
 	run := snapshot.Export{
-		From: from, To: to.Archive, Signers: exporterFirst(to.Policy, signing),
+		From: from, To: archives, Signers: signing,
 		Workers: o.workers, ChunkBytes: int64(o.chunkSize), SplitBytes: int64(o.splitSize), Resume: o.resume,
+		Mode: o.lock.mode.Mode, Retain: o.lock.retain.Period,
 		Tool: "otsnap " + version, Build: build().String(), Now: a.now, Progress: shown.Event,
 	}
 	if o.resume == "" {
@@ -114,13 +139,58 @@ func (a *app) export(ctx context.Context, address, location string, o exportOpti
 		}
 	}
 	a.resume = "go on with the same command and --resume"
-	entry, err := run.Run(ctx)
+	exported, err := run.Run(ctx)
 	shown.Close()
 	if err != nil {
-		return err
+		return explainExport(err, locations)
 	}
-	to.remember(entry)
-	return a.answer(newEntryResult(entry), func(w io.Writer) { printExported(w, entry, a.took()) })
+	return a.exported(to, exported)
+}
+
+// ofPolicy leaves out, where there are several archives, those that sign in another.
+func ofPolicy(p *manifest.Policy, signing []manifest.Signer, several bool) []manifest.Signer {
+	if !several {
+		return signing
+	}
+	return slices.DeleteFunc(slices.Clone(signing), func(s manifest.Signer) bool {
+		return !slices.ContainsFunc(p.Keys, func(k manifest.PolicyKey) bool {
+			key, err := k.Key()
+			return err == nil && key == s.Key()
+		})
+	})
+}
+
+// explainExport adds to the error of an export what to do about it.
+func explainExport(err error, locations []string) error {
+	if errors.Is(err, errors.ErrUnsupported) {
+		return advise(err, "otsnap show %s tells what the store can do; otsnap lock bucket locks a bucket of OSS", quoted(locations[0]))
+	}
+	return err
+}
+
+// exported tells of the snapshot in each archive.
+func (a *app) exported(to []*opened, exported []snapshot.Exported) error {
+	var results []entryResult
+	for i, e := range exported {
+		to[i].remember(e.Entry)
+		result := newEntryResult(e.Entry)
+		result.Archive, result.Warnings = to[i].place.name, append([]string{}, e.Warnings...)
+		results = append(results, result)
+		for _, warning := range e.Warnings {
+			a.warn("warning: %s", sentence(warning))
+		}
+	}
+	var document any = results[0]
+	if len(results) > 1 {
+		document = map[string][]entryResult{"archives": results}
+	}
+	return a.answer(document, func(w io.Writer) {
+		printExported(w, exported[0].Entry, a.took())
+		for i, e := range exported {
+			printStored(w, to[i].place.name, e.Entry)
+		}
+		printNotCaptured(w, exported[0].Manifest.Tables)
+	})
 }
 
 // chooseTables asks the instance for its tables and takes those wanted.
@@ -135,41 +205,22 @@ func chooseTables(ctx context.Context, from snapshot.Source, globs []string) ([]
 	return snapshot.Select(names, globs)
 }
 
-// exporterFirst orders the signers so that one who may sign the parts of a
-// snapshot comes first.
-func exporterFirst(p *manifest.Policy, signing []manifest.Signer) []manifest.Signer {
-	notary := map[manifest.PublicKey]bool{}
-	for _, k := range p.Keys {
-		if key, err := k.Key(); err == nil {
-			notary[key] = k.Role == manifest.Notary
-		}
-	}
-	ordered := slices.Clone(signing)
-	slices.SortStableFunc(ordered, func(a, b manifest.Signer) int {
-		return order(notary[a.Key()]) - order(notary[b.Key()])
-	})
-	return ordered
-}
-
-func order(last bool) int {
-	if last {
-		return 1
-	}
-	return 0
-}
-
 func printExported(w io.Writer, e snapshot.Entry, took string) {
 	m := e.Manifest
 	printTables(w, m.Tables)
 	fmt.Fprintf(w, "exported: %s, %s, %s of rows in %s of chunks, in %s\n", console.Count(len(m.Tables), "table"),
 		console.Count(m.Totals.Rows, "row"), console.Bytes(m.Totals.RawBytes), console.Bytes(m.Totals.StoredBytes),
 		took)
-	fmt.Fprintf(w, "snapshot: number %d, %s, of instance %s\n", m.Seq, m.Snapshot, printInstance(m.Instance))
+}
+
+// printStored tells of a snapshot in one archive.
+func printStored(w io.Writer, place string, e snapshot.Entry) {
+	m := e.Manifest
+	fmt.Fprintf(w, "snapshot: number %d, %s, of instance %s, in %s\n", m.Seq, m.Snapshot, printInstance(m.Instance), console.Quote(place))
 	fmt.Fprintf(w, "manifest: sha256:%s\n", e.Digest)
 	if m.Retention.Until != "" {
 		fmt.Fprintf(w, "retained: %s; otsnap verify --retention compares that with what the store says\n", printRetention(m.Retention))
 	}
-	printNotCaptured(w, m.Tables)
 }
 
 // printNotCaptured names what the export saw and could not keep, each once with
@@ -206,6 +257,7 @@ func printTables(w io.Writer, tables []manifest.TableEntry) {
 
 // entryResult is a snapshot in JSON, in short.
 type entryResult struct {
+	Archive  string            `json:"archive,omitempty"` // where it was exported to
 	Seq      int64             `json:"seq"`
 	Snapshot string            `json:"snapshot"`
 	Digest   manifest.Hash     `json:"digest"`
@@ -214,6 +266,9 @@ type entryResult struct {
 	Finished manifest.Time     `json:"finished"`
 	Tables   []tableResult     `json:"tables"`
 	Totals   manifest.Totals   `json:"totals"`
+
+	Retention manifest.Retention `json:"retention"`
+	Warnings  []string           `json:"warnings,omitempty"`
 }
 
 type tableResult struct {
@@ -226,7 +281,7 @@ func newEntryResult(e snapshot.Entry) entryResult {
 	m := e.Manifest
 	r := entryResult{
 		Seq: m.Seq, Snapshot: m.Snapshot, Digest: e.Digest, Instance: m.Instance,
-		Started: m.Started, Finished: m.Finished, Totals: m.Totals, Tables: []tableResult{},
+		Started: m.Started, Finished: m.Finished, Totals: m.Totals, Tables: []tableResult{}, Retention: m.Retention,
 	}
 	for _, t := range m.Tables {
 		r.Tables = append(r.Tables, tableResult{t.Table.Name, t.Totals, t.Table.NotCaptured})

@@ -37,10 +37,14 @@ func TestMain(m *testing.M) {
 //	exits CODE COMMAND…   run a command that must end with this code
 //	flip FILE             flip one bit in the middle of a file
 //
+//	bucket s3|oss NAME [lock|versioned]   make a bucket; $NAME is an archive's address in it
+//	attack overlay|hide BUCKET SUFFIX     lay a newer version, or a delete marker, over an object
+//
 //	smalldisk DIR         mount a disk of 512 kB, where [mount] says that it can be done
 //	quickstart FILE       build the programs and write the README's quickstart as a script
 //
-// The condition [root] is true for who may write anywhere.
+// The condition [root] is true for who may write anywhere, and [servers] where an S3
+// server may be built and started.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -59,6 +63,8 @@ func TestScripts(t *testing.T) {
 			"exits":      scriptExits,
 			"flip":       scriptFlip,
 			"smalldisk":  scriptSmallDisk,
+			"bucket":     scriptBucket,
+			"attack":     scriptAttack,
 			"quickstart": scriptQuickstart,
 		},
 	})
@@ -77,6 +83,8 @@ func scriptCondition(name string) (bool, error) {
 	switch name {
 	case "root":
 		return os.Geteuid() == 0, nil
+	case "servers":
+		return !testing.Short(), nil
 	case "mount":
 		return exec.Command("unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt").Run() == nil, nil
 	}
@@ -86,7 +94,8 @@ func scriptCondition(name string) (bool, error) {
 // service is the Tablestore of a script.
 type service struct {
 	gate
-	server *local.Server
+	buckets buckets
+	server  *local.Server
 }
 
 type serviceKey struct{}

@@ -92,8 +92,12 @@ func onOSS(location string) (place, error) {
 	open := func(ctx context.Context, o storeOptions) (archive.Store, error) {
 		config := config
 		config.GiveUpAfter, config.OnRetry = o.giveUpAfter, o.onRetry
-		if o.readBack != "" {
-			config.ReadBack = oss.ReadBack(o.readBack)
+		switch which := oss.ReadBack(o.readBack); which {
+		case "": // as the address says
+		case oss.ReadBackAll, oss.ReadBackSample, oss.ReadBackNone:
+			config.ReadBack = which
+		default:
+			return nil, misused("--read-back %s: there are all, sample and none", which)
 		}
 		return store(oss.Open(ctx, config))
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
@@ -40,6 +41,7 @@ checked first. --json prints the whole policy and manifest.`,
 type showResult struct {
 	Archive  manifest.Hash      `json:"archive"`
 	Policy   *manifest.Policy   `json:"policy"`
+	Store    *manifest.Store    `json:"store,omitempty"` // what it can do, as found when the archive was made
 	Digest   *manifest.Hash     `json:"digest,omitempty"`
 	Manifest *manifest.Manifest `json:"manifest,omitempty"`
 }
@@ -53,7 +55,11 @@ func (a *app) show(ctx context.Context, location, which string, flags archiveFla
 	if err != nil {
 		return err
 	}
-	result := showResult{Archive: from.Policy.ID(), Policy: from.Policy}
+	settings, err := from.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	result := showResult{Archive: from.Policy.ID(), Policy: from.Policy, Store: settings}
 	if len(chain) > 0 || which != "" {
 		e, err := from.Find(ctx, which)
 		if err != nil {
@@ -63,6 +69,7 @@ func (a *app) show(ctx context.Context, location, which string, flags archiveFla
 	}
 	err = a.answer(result, func(w io.Writer) {
 		printArchive(w, from, len(chain))
+		printSettings(w, settings)
 		if result.Manifest != nil {
 			fmt.Fprintln(w)
 			printManifest(w, snapshot.Entry{Manifest: result.Manifest, Digest: *result.Digest})
@@ -81,6 +88,23 @@ func printArchive(w io.Writer, o *opened, snapshots int) {
 	fmt.Fprintf(w, "trust file  %s, %s\n", console.Quote(o.file.path), seen(o.Trust))
 	fmt.Fprintf(w, "signed by   %d of %s:\n", o.Policy.Threshold, console.Count(len(o.Policy.Keys), "key"))
 	printKeys(w, o.Policy.Keys)
+}
+
+// printSettings tells what the store could do when the archive was made in it.
+func printSettings(w io.Writer, st *manifest.Store) {
+	if st == nil {
+		fmt.Fprintln(w, "store       nothing is recorded of it")
+		return
+	}
+	if r := st.Retention; r.Years+r.Days > 0 {
+		fmt.Fprintf(w, "retention   %s for %s at least, from the start of each export on\n", r.Mode, archive.Period{Years: int(r.Years), Days: int(r.Days)})
+	}
+	fmt.Fprintf(w, "store       %s; when the archive was made it could:\n", console.Quote(st.Kind))
+	var t console.Table
+	for _, c := range st.Capabilities {
+		t.Row(console.Printable(c.Name), c.State, console.Printable(c.Detail))
+	}
+	t.Print(w)
 }
 
 // seen is how far this reader had seen the archive before, in words.
