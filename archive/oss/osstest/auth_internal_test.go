@@ -15,7 +15,6 @@ type signing struct {
 	header                    map[string]string
 	now                       time.Time
 	token                     string
-	resource                  string
 }
 
 // vectors are those Alibaba publishes in its documentation and with its SDKs.

@@ -51,7 +51,7 @@ type memoryWriter struct {
 
 func (m *memory) create(size int64) (blobWriter, error) {
 	w := &memoryWriter{name: randomID(16), to: m}
-	w.Grow(int(min(max(size, 0), 64<<20))) // what was announced may not come
+	w.Grow(int(min(max(size, 0), 512<<20))) // what was announced may not come
 	return w, nil
 }
 

@@ -38,7 +38,7 @@ var (
 	errTokenExpired    = &fault{Status: 403, Code: "SecurityTokenExpired", Message: "The security token you provided has expired.", EC: "0002-00000007"}
 	errSignature       = &fault{Status: 403, Code: "SignatureDoesNotMatch", Message: "The request signature we calculated does not match the signature you provided. Check your key and signing method.", EC: "0002-00000040"}
 	errSkewed          = &fault{Status: 403, Code: "RequestTimeTooSkewed", Message: "The difference between the request time and the current time is too large.", EC: "0002-00000504"}
-	errSecondLevel     = &fault{Status: 403, Code: "SecondLevelDomainForbidden", Message: "Please use virtual hosted style to access."}
+	errSecondLevel     = &fault{Status: 403, Code: "SecondLevelDomainForbidden", Message: "The bucket you are attempting to access must be addressed using OSS third level domain."}
 	errHost            = &fault{Status: 403, Code: "NonStandardHostForbidden", Message: "Your host is invalid. Please use Open Storage Service standard host."}
 	errNoBucket        = &fault{Status: 404, Code: "NoSuchBucket", Message: "The specified bucket does not exist.", EC: "0015-00000101"}
 	errNoKey           = &fault{Status: 404, Code: "NoSuchKey", Message: "The specified key does not exist.", EC: "0026-00000001"}

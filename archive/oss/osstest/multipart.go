@@ -212,7 +212,7 @@ func (c *call) completeUpload() error {
 	if err != nil {
 		return err
 	}
-	if err := c.finish(v, u, forbidOverwrite); err != nil {
+	if err := c.replaceUpload(v, u, forbidOverwrite); err != nil {
 		c.s.blobs.remove(v.Blob)
 		return err
 	}
@@ -292,9 +292,9 @@ func (l *lazy) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// finish adds v and drops the upload it came from, unless another request was
+// replaceUpload adds v and drops the upload it came from, unless another request was
 // faster.
-func (c *call) finish(v *version, u *upload, forbidOverwrite forbid) error {
+func (c *call) replaceUpload(v *version, u *upload, forbidOverwrite forbid) error {
 	return c.change(func(b *bucket) error {
 		if b.uploads[u.ID] != u {
 			return errNoUpload

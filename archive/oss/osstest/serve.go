@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -71,6 +72,9 @@ type call struct {
 	clock       time.Time // of signatures
 	bucket, key string
 	query       params
+
+	status int // of the reply, written when no lock is held; 0: it is written
+	answer []byte
 }
 
 // ServeHTTP answers one request.
@@ -85,6 +89,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Date", c.clock.Format(http.TimeFormat))
 	err := c.serve(before)
 	if err == nil {
+		c.finish()
 		return
 	}
 	f := errInternal
@@ -437,15 +442,25 @@ func decodeXML(body []byte, v any) error {
 	}
 }
 
+// reply answers with an element, once the handler is through.
 func (c *call) reply(status int, v any) error {
-	body := encodeXML(v)
+	c.answer = encodeXML(v)
 	c.w.Header().Set("Content-Type", "application/xml")
-	c.w.WriteHeader(status)
-	c.w.Write(body)
+	c.w.Header().Set("Content-Length", strconv.Itoa(len(c.answer)))
+	return c.done(status)
+}
+
+// done answers without a body, once the handler is through.
+func (c *call) done(status int) error {
+	c.status = status
 	return nil
 }
 
-func (c *call) done(status int) error {
-	c.w.WriteHeader(status)
-	return nil
+// finish writes the answer. Who reads it slowly keeps nobody else waiting.
+func (c *call) finish() {
+	if c.status == 0 {
+		return
+	}
+	c.w.WriteHeader(c.status)
+	c.w.Write(c.answer)
 }

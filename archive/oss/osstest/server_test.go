@@ -143,6 +143,21 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
+func TestAllIsPrivate(t *testing.T) {
+	f := newFixture(t, osstest.Options{}, osstest.BucketOptions{})
+	b := f.bucket(t)
+	if acl, err := f.client(t).GetBucketACL("bucket"); err != nil || acl.ACL != "private" {
+		t.Errorf("got %+v, %v", acl, err)
+	}
+	put(t, b, "k", "x")
+	if acl, err := b.GetObjectACL("k"); err != nil || acl.ACL != "default" {
+		t.Errorf("got %+v, %v", acl, err)
+	}
+	_, err := b.GetObjectACL("missing")
+	wantCode(t, err, 404, "NoSuchKey")
+	wantCode(t, f.client(t).SetBucketACL("bucket", oss.ACLPublicRead), 501, "NotImplemented")
+}
+
 func TestADirectoryIsFoundAgain(t *testing.T) {
 	dir := t.TempDir()
 	first := newFixture(t, osstest.Options{Dir: dir}, osstest.BucketOptions{Versioning: "Enabled", Class: "Archive"})
@@ -292,6 +307,43 @@ func TestBeforeAnswersFirst(t *testing.T) {
 	wantCode(t, err, 404, "NoSuchKey")
 	f.SetBefore(nil)
 	put(t, b, "k", "x")
+}
+
+// slowReader takes a reply only when it may.
+type slowReader struct {
+	http.ResponseWriter
+	reached, may chan struct{}
+}
+
+func (s slowReader) Write(p []byte) (int, error) {
+	close(s.reached)
+	<-s.may
+	return s.ResponseWriter.Write(p)
+}
+
+func TestASlowReaderKeepsNobodyWaiting(t *testing.T) {
+	f := newFixture(t, osstest.Options{}, osstest.BucketOptions{})
+	reached, may := make(chan struct{}), make(chan struct{})
+	listener := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("list-type") {
+			w = slowReader{w, reached, may}
+		}
+		f.ServeHTTP(w, r)
+	}))
+	defer listener.Close()
+	f.url = listener.URL
+	b := f.bucket(t)
+	listed := make(chan error)
+	go func() {
+		_, err := b.ListObjectsV2()
+		listed <- err
+	}()
+	<-reached
+	put(t, b, "k", "x")
+	close(may)
+	if err := <-listed; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestTenThousandObjectsInOrder(t *testing.T) {
