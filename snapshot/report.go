@@ -3,6 +3,7 @@ package snapshot
 import (
 	"fmt"
 
+	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/manifest"
 )
 
@@ -20,8 +21,81 @@ type Report struct {
 	Finished  manifest.Time      `json:"finished"`
 	Tables    []TableReport      `json:"tables"`
 	Totals    manifest.Totals    `json:"totals"`
+	Vouched   int64              `json:"vouched,omitempty"`   // chunks not read, for whose digest the store vouches
+	Retention *RetentionReport   `json:"retention,omitempty"` // where it was looked at
+	Coverage  []string           `json:"coverage,omitempty"`  // what a verification looked at, for people
 	Notes     []string           `json:"notes"`
 	Problems  []string           `json:"problems"`
+}
+
+// RetentionReport says how the objects of the snapshots verified, and the archive's
+// own, are locked.
+type RetentionReport struct {
+	Objects    int64          `json:"objects"` // inspected: the sum of the next three
+	Compliance int64          `json:"compliance"`
+	Governance int64          `json:"governance"`
+	Unlocked   int64          `json:"unlocked"`
+	Held       int64          `json:"held"`               // of all of them: with a legal hold
+	Earliest   *manifest.Time `json:"earliest,omitempty"` // when the first of the locks ends; nil: there is none
+	Weaker     int64          `json:"weaker"`             // problems: locked less than signed
+	Shadows    int64          `json:"shadows"`            // newer versions and delete markers over objects
+}
+
+func (r *RetentionReport) add(l archive.Lock) {
+	r.Objects++
+	if l.Hold {
+		r.Held++
+	}
+	switch l.Mode {
+	case archive.Compliance:
+		r.Compliance++
+	case archive.Governance:
+		r.Governance++
+	default:
+		r.Unlocked++
+		return
+	}
+	if until := manifest.At(l.Until); r.Earliest == nil || until.Before(r.Earliest.Time) {
+		r.Earliest = &until
+	}
+}
+
+func (r *RetentionReport) String() string {
+	text := fmt.Sprintf("retention: %d objects inspected: %d in compliance mode, %d in governance mode, %d not locked, %d held",
+		r.Objects, r.Compliance, r.Governance, r.Unlocked, r.Held)
+	if r.Earliest != nil {
+		text += "; the first lock ends " + r.Earliest.String()
+	}
+	if r.Weaker == 0 {
+		return text + "; none weaker than signed"
+	}
+	return fmt.Sprintf("%s; %d times weaker than signed", text, r.Weaker)
+}
+
+// covered says in words what a verification looked at.
+func (r *Report) covered(level Level, inspected bool) []string {
+	var chunks int64
+	for _, t := range r.Tables {
+		chunks += t.Chunks
+	}
+	var lines []string
+	switch {
+	case level == Rows:
+		lines = append(lines, fmt.Sprintf("chunks: %d read and hashed, and every row of them rebuilt", chunks))
+	case level == Hashes:
+		lines = append(lines, fmt.Sprintf("chunks: %d read and hashed", chunks))
+	default:
+		lines = append(lines, fmt.Sprintf("chunks: none read; for %d the store vouches for the digest it checked when they were put, of %d only existence and size were seen",
+			r.Vouched, chunks-r.Vouched))
+	}
+	switch {
+	case r.Retention == nil:
+	case !inspected:
+		lines = append(lines, "retention: the store does not tell how objects are locked")
+	default:
+		lines = append(lines, r.Retention.String())
+	}
+	return lines
 }
 
 // TableReport is a table's part of a report. After a restore the four counts of

@@ -91,6 +91,13 @@ func (d *dying) Hold(ctx context.Context, name string, on bool) error {
 	return d.do(func() error { return d.Vault.Hold(ctx, name, on) })
 }
 
+func (d *dying) Shadows(ctx context.Context, prefix string) iter.Seq2[archive.Shadow, error] {
+	if err := d.do(func() error { return nil }); err != nil {
+		return func(yield func(archive.Shadow, error) bool) { yield(archive.Shadow{}, err) }
+	}
+	return d.Vault.Shadows(ctx, prefix)
+}
+
 func (d *dying) Probe(ctx context.Context, name string) (found []archive.Capability, err error) {
 	err = d.do(func() error {
 		found, err = d.Vault.Probe(ctx, name)

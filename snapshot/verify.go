@@ -22,7 +22,7 @@ type Level int
 
 // The levels of a verification.
 const (
-	Objects Level = iota // chunks exist and have their size
+	Objects Level = iota // chunks exist, have their size, and the digest the store keeps, if it keeps one
 	Hashes               // every byte of every chunk is hashed
 	Rows                 // every row is rebuilt and hashed
 )
@@ -48,44 +48,65 @@ type Verify struct {
 	Snapshot string   // one snapshot, as Find takes it; "": all of them
 	Tables   []string // globs as Select takes them; none: all tables. Others are not looked at
 	Level    Level
-	Workers  int // chunks in work at once; 0: DefaultWorkers
-	Now      func() time.Time
-	Progress func(Event)
+	// Retention looks at the lock of every object too, and holds it to what was
+	// signed; what is laid over an object is then a problem, and not only noted.
+	Retention bool
+	Workers   int // chunks in work at once; 0: DefaultWorkers
+	Now       func() time.Time
+	Progress  func(Event)
 }
 
 // verifier is a Verify under way.
 type verifier struct {
 	Verify
-	progress *progress
+	progress    *progress
+	inspector   archive.Inspector // nil: the store tells nothing of its objects
+	hasSettings bool              // there is a report of the store
+	reading     []job             // the chunks of the snapshot in work
 
 	mu       sync.Mutex
 	report   *Report
 	problems []error
+	observed []seen // since the last tally
 }
 
 // Run verifies. It goes on past problems to name as many as there are, and
 // returns them joined: errors.Is finds manifest.ErrUntrusted,
-// manifest.ErrRollback, ErrMissing and archive.ErrCorrupt among them. A store
-// that cannot be read is archive.ErrUnavailable and no verdict.
+// manifest.ErrRollback, ErrMissing, archive.ErrCorrupt and, with Retention, ErrWeaker
+// and ErrShadowed among them. A store that cannot be read is archive.ErrUnavailable
+// and no verdict; chunks that have to be thawed first are archive.ErrFrozen as well.
 func (v Verify) Run(ctx context.Context) (*Report, error) {
 	if v.Now == nil {
 		v.Now = time.Now
 	}
 	v.Workers = orDefault(v.Workers, DefaultWorkers)
 	run := &verifier{Verify: v, progress: newProgress(v.Progress)}
+	run.inspector, _ = v.Archive.Store.(archive.Inspector)
 	run.report = &Report{Kind: "verify", Archive: v.Archive.Policy.ID(), Level: v.Level.String(), Started: stamp(v.Now)}
+	if v.Retention {
+		run.report.Retention = &RetentionReport{}
+	}
 	chain, err := v.Archive.Chain(ctx)
 	if err != nil {
 		return nil, err
 	}
+	entries := chain
 	if v.Snapshot != "" {
 		one, err := find(chain, v.Snapshot)
 		if err != nil {
 			return nil, err
 		}
-		chain = []Entry{one}
+		entries = []Entry{one}
 	}
-	if err := run.entries(ctx, chain); err != nil {
+	if err := run.entries(ctx, entries); err != nil {
+		return nil, run.thawFirst(ctx, err)
+	}
+	if v.Retention && len(entries) > 0 {
+		if err := run.own(ctx, chain, entries); err != nil {
+			return nil, err
+		}
+	}
+	if err := run.shadows(ctx, entries); err != nil {
 		return nil, err
 	}
 	run.finish()
@@ -114,10 +135,13 @@ func (v *verifier) entries(ctx context.Context, entries []Entry) error {
 			return err
 		}
 	}
-	if _, err := v.Archive.Settings(ctx); err != nil {
-		if err := v.found(err); err != nil {
-			return err
-		}
+	settings, err := v.Archive.Settings(ctx)
+	if err := v.found(err); err != nil {
+		return err
+	}
+	v.hasSettings = settings != nil || err != nil
+	if v.Retention && !v.hasSettings {
+		v.note("there is no %s: the archive is a copy, an older version made it, or somebody removed it", manifest.StoreName)
 	}
 	v.report.Snapshots = int64(len(entries))
 	if len(entries) == 0 {
@@ -161,7 +185,7 @@ func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 		return err
 	}
 	tables := chosen(e, names)
-	named := map[string]bool{e.Manifest.PlanObject().Name: true}
+	objects := []manifest.Object{e.Manifest.PlanObject()}
 	var jobs []job
 	for _, t := range tables {
 		pages, err := tablePages(ctx, v.Archive, e, t)
@@ -169,37 +193,58 @@ func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 			return err
 		}
 		for _, ref := range t.Pages {
-			named[e.Manifest.PageObject(t, ref).Name] = true
+			objects = append(objects, e.Manifest.PageObject(t, ref))
 		}
-		for _, j := range tableJobs(e, t, pages) {
-			named[j.object().Name] = true
-			jobs = append(jobs, j)
-		}
+		jobs = append(jobs, tableJobs(e, t, pages)...)
 		v.report.Tables = append(v.report.Tables, TableReport{Name: t.Table.Name, Rows: t.Totals.Rows, Differences: []Difference{}})
 		v.report.Totals.Add(t.Totals)
-	}
-	if len(tables) < len(e.Manifest.Tables) {
-		named = nil // objects of the other tables are not known
 	}
 	sizes, err := listSizes(ctx, v.Archive.Store, snapshotPrefix(e.Manifest.Snapshot))
 	if err != nil {
 		return err
 	}
-	v.extra(sizes, named)
+	if len(tables) == len(e.Manifest.Tables) { // else objects of the other tables are not known
+		v.extra(sizes, objects, jobs)
+	}
+	v.reading = jobs
+	if err := v.chunks(ctx, jobs, sizes); err != nil {
+		return err
+	}
+	if !v.Retention {
+		v.observed = nil
+		return nil
+	}
+	own := manifest.Object{Name: manifest.ManifestName(e.Manifest.Seq), Size: e.Size, SHA256: e.Digest}
+	if err := v.inspectAll(ctx, append(objects, own)); err != nil {
+		return err
+	}
+	return v.judge(e)
+}
+
+func (v *verifier) chunks(ctx context.Context, jobs []job, sizes map[string]int64) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(v.Workers)
+	if v.Level == Objects { // nothing is held in memory
+		group.SetLimit(max(v.Workers, fetchers))
+	}
 	for _, j := range jobs {
 		group.Go(func() error { return v.found(v.chunk(ctx, j, sizes)) })
 	}
 	return group.Wait()
 }
 
-// extra notes the objects of a snapshot that nothing names, where names are
-// known.
-func (v *verifier) extra(sizes map[string]int64, named map[string]bool) {
+// extra notes the objects of a snapshot that nothing names.
+func (v *verifier) extra(sizes map[string]int64, objects []manifest.Object, jobs []job) {
+	named := map[string]bool{}
+	for _, o := range objects {
+		named[o.Name] = true
+	}
+	for _, j := range jobs {
+		named[j.object().Name] = true
+	}
 	for name := range sizes {
-		if named != nil && !named[name] {
-			v.report.Notes = append(v.report.Notes, fmt.Sprintf("%s is named by no manifest", name))
+		if !named[name] {
+			v.note("%s is named by no manifest", name)
 		}
 	}
 }
@@ -332,12 +377,22 @@ func checkSize(o manifest.Object, sizes map[string]int64) error {
 }
 
 // chunk checks one chunk as deep as the level says: at the lowest, what the store
-// lists stands in for reading it.
+// lists and knows of it stands in for reading it.
 func (v *verifier) chunk(ctx context.Context, j job, sizes map[string]int64) error {
 	object := j.object()
+	vouched := false
+	if v.inspects() {
+		var err error
+		if vouched, err = v.inspect(ctx, object); err != nil {
+			return err
+		}
+	}
 	if v.Level == Objects {
 		if err := checkSize(object, sizes); err != nil {
 			return err
+		}
+		if vouched {
+			v.vouch()
 		}
 		v.count(j, 0)
 		return nil
@@ -375,10 +430,17 @@ func (v *verifier) count(j job, decoded int64) {
 	v.progress.add(j.table.Table.Name, Event{Done: 1, Rows: j.chunk.Rows, RawBytes: j.chunk.RawBytes, StoredBytes: j.chunk.Size})
 }
 
+func (v *verifier) vouch() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.Vouched++
+}
+
 // finish orders the report.
 func (v *verifier) finish() {
 	v.report.Finished = stamp(v.Now)
 	v.report.Tables = mergeTables(v.report.Tables)
+	v.report.Coverage = v.report.covered(v.Level, v.inspector != nil)
 	slices.Sort(v.report.Notes)
 	slices.SortFunc(v.problems, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	v.report.Problems = []string{}
