@@ -648,3 +648,20 @@ func TestAHostThatIsNotThereFailsAtOnce(t *testing.T) {
 		t.Errorf("got %v, want an error of the network", err)
 	}
 }
+
+func TestAReadBackDamagedOnTheWayIsDoneAgain(t *testing.T) {
+	s := serve(t, osstest.Options{}, osstest.BucketOptions{})
+	var n atomic.Int32
+	s.through(func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/a") && n.Add(1) == 1 {
+			w = crc{w, "12345"}
+		}
+		next.ServeHTTP(w, r)
+	})
+	store := s.open(t, oss.Config{})
+	put(t, store, "a", "content")
+	if n.Load() != 2 {
+		t.Errorf("read back %d times, want 2", n.Load())
+	}
+	want(t, store, "a", "content")
+}

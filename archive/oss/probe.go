@@ -22,10 +22,6 @@ func (s *Store) Probe(ctx context.Context, name string) ([]archive.Capability, e
 	if err != nil {
 		return nil, err
 	}
-	state, err := s.state(ctx)
-	if err != nil {
-		return nil, failed(ctx, "probe", name, err)
-	}
 	var header http.Header
 	err = s.found(ctx, key, func(id string) error {
 		header, err = s.head(ctx, key, id)
@@ -34,7 +30,10 @@ func (s *Store) Probe(ctx context.Context, name string) ([]archive.Capability, e
 	if err != nil && !denied(err) {
 		return nil, failed(ctx, "probe", name, err)
 	}
-	state, _ = s.state(ctx) // as the answer may have told
+	state, err := s.state(ctx)
+	if err != nil {
+		return nil, failed(ctx, "probe", name, err)
+	}
 	createOnly, err := s.probeCreateOnly(ctx, key, state)
 	if err != nil {
 		return nil, failed(ctx, "probe", name, err)
