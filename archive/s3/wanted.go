@@ -88,24 +88,37 @@ func describe(l archive.Lock) string {
 
 // refusal finds what was asked for in the words with which the server refused it.
 func (w wanted) refusal(err error) error {
-	text := strings.ToLower(err.Error())
-	about := func(words ...string) bool {
-		return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(text, word) })
-	}
-	asked := ""
-	switch {
-	case denied(err):
-	case w.lock != (archive.Lock{}) && about("object lock", "objectlock", "object-lock", "retention", "worm"):
-		asked = "a lock of " + describe(w.lock)
-	case w.class != "" && about("storage class", "storageclass", "storage-class"):
-		asked = "storage class " + w.class
-	case w.sse != "" && about("encrypt", "kms", "sse"):
-		asked = "encryption " + strings.TrimSpace(w.sse+" "+w.kmsKey)
-	case !w.nothing() && unsupported(err):
-		asked = "a lock, storage class or encryption"
-	}
+	asked := w.refused(err)
 	if asked == "" {
 		return err
 	}
 	return &explained{fmt.Sprintf("the server refuses %s: %s", asked, brief(err)), errors.Join(err, errors.ErrUnsupported)}
+}
+
+func (w wanted) refused(err error) string {
+	var all, named []string
+	ask := func(what string, words ...string) {
+		all = append(all, what)
+		if slices.ContainsFunc(words, func(word string) bool { return strings.Contains(strings.ToLower(err.Error()), word) }) {
+			named = append(named, what)
+		}
+	}
+	if w.lock != (archive.Lock{}) {
+		ask("a lock of "+describe(w.lock), "object lock", "objectlock", "object-lock", "retention", "worm")
+	}
+	if w.class != "" {
+		ask("storage class "+w.class, "storage class", "storageclass", "storage-class")
+	}
+	if w.sse != "" {
+		ask("encryption "+strings.TrimSpace(w.sse+" "+w.kmsKey), "encrypt", "kms", "sse")
+	}
+	switch {
+	case denied(err) || len(all) == 0:
+		return ""
+	case len(named) > 0:
+		return strings.Join(named, " and ")
+	case unsupported(err) || code(err) == "InvalidArgument" || code(err) == "InvalidRequest":
+		return strings.Join(all, " or ")
+	}
+	return ""
 }

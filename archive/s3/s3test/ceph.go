@@ -106,14 +106,36 @@ func (c *ceph) start() error {
 	if err := c.daemon("ceph-osd", "-i", "0"); err != nil {
 		return err
 	}
+	err = c.admin("user", "create", "--uid=root", "--display-name=root", "--access-key="+accessKey, "--secret-key="+secretKey)
+	if err != nil {
+		return err
+	}
+	if err := c.classes(); err != nil {
+		return err
+	}
 	if err := c.daemon("radosgw", "-n", "client.rgw.a"); err != nil {
 		return err
 	}
-	if err := c.await(c.rgw); err != nil {
-		return err
+	return c.await(c.rgw)
+}
+
+func (c *ceph) admin(args ...string) error {
+	return c.command(append([]string{"radosgw-admin", "-c", c.path("ceph.conf"), "-n", "client.rgw.a"}, args...)...)
+}
+
+// classes makes storage classes, of which a cluster has but STANDARD.
+func (c *ceph) classes() error {
+	for _, class := range []string{"STANDARD_IA", "GLACIER"} {
+		err := c.admin("zonegroup", "placement", "add", "--rgw-zonegroup=default", "--placement-id=default-placement", "--storage-class="+class)
+		if err != nil {
+			return err
+		}
+		err = c.admin("zone", "placement", "add", "--rgw-zone=default", "--placement-id=default-placement", "--storage-class="+class, "--data-pool=default.rgw.buckets.data")
+		if err != nil {
+			return err
+		}
 	}
-	return c.command("radosgw-admin", "-c", c.path("ceph.conf"), "-n", "client.rgw.a", "user", "create", "--uid=root", "--display-name=root",
-		"--access-key="+accessKey, "--secret-key="+secretKey)
+	return nil
 }
 
 // configure writes ceph.conf and returns the monitor's address.
@@ -163,10 +185,21 @@ func (c *ceph) await(address string) error {
 		if err == nil {
 			return conn.Close()
 		}
-		if c.ctx.Err() != nil || time.Now().After(deadline) {
-			last := c.server.processes[len(c.server.processes)-1]
-			return fmt.Errorf("nothing listens on %s: %w\n%s", address, err, last.tail())
+		last := c.server.processes[len(c.server.processes)-1]
+		ended, _ := last.ended()
+		if ended || c.ctx.Err() != nil || time.Now().After(deadline) {
+			return fmt.Errorf("nothing listens on %s: %w\n%s\n%s", address, err, last.tail(), c.logs())
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// logs is the end of what the daemons wrote.
+func (c *ceph) logs() string {
+	var text strings.Builder
+	files, _ := filepath.Glob(c.path("*.ceph.log"))
+	for _, file := range files {
+		fmt.Fprintf(&text, "%s:\n%s\n", filepath.Base(file), tail(file))
+	}
+	return text.String()
 }

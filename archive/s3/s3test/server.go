@@ -309,10 +309,12 @@ func (p *process) stop() {
 	<-p.done
 }
 
-// tail is the end of what the process said.
-func (p *process) tail() string {
+func (p *process) tail() string { return tail(p.log) }
+
+// tail is the end of a file.
+func tail(path string) string {
 	const most = 2000
-	data, err := os.ReadFile(p.log)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
