@@ -28,48 +28,68 @@ type Report struct {
 	Problems  []string           `json:"problems"`
 }
 
-// RetentionReport says how the objects of the snapshots verified, and the archive's
-// own, are locked.
-type RetentionReport struct {
-	Objects    int64          `json:"objects"` // inspected: the sum of the next three
+// Locks adds up how objects are locked.
+type Locks struct {
+	Objects    int64          `json:"objects"` // the sum of the next three
 	Compliance int64          `json:"compliance"`
 	Governance int64          `json:"governance"`
 	Unlocked   int64          `json:"unlocked"`
 	Held       int64          `json:"held"`               // of all of them: with a legal hold
 	Earliest   *manifest.Time `json:"earliest,omitempty"` // when the first of the locks ends; nil: there is none
-	Weaker     int64          `json:"weaker"`             // problems: locked less than signed
-	Shadows    int64          `json:"shadows"`            // newer versions and delete markers over objects
 }
 
-func (r *RetentionReport) add(l archive.Lock) {
-	r.Objects++
-	if l.Hold {
-		r.Held++
+func (l *Locks) add(lock archive.Lock) {
+	l.Objects++
+	if lock.Hold {
+		l.Held++
 	}
-	switch l.Mode {
+	switch lock.Mode {
 	case archive.Compliance:
-		r.Compliance++
+		l.Compliance++
 	case archive.Governance:
-		r.Governance++
+		l.Governance++
 	default:
-		r.Unlocked++
+		l.Unlocked++
 		return
 	}
-	if until := manifest.At(l.Until); r.Earliest == nil || until.Before(r.Earliest.Time) {
-		r.Earliest = &until
+	if until := manifest.At(lock.Until); l.Earliest == nil || until.Before(l.Earliest.Time) {
+		l.Earliest = &until
 	}
+}
+
+// Weakest returns the weakest mode any of the objects is locked in.
+func (l Locks) Weakest() archive.Mode {
+	switch {
+	case l.Unlocked > 0 || l.Objects == 0:
+		return archive.Unlocked
+	case l.Governance > 0:
+		return archive.Governance
+	}
+	return archive.Compliance
+}
+
+func (l Locks) String() string {
+	text := fmt.Sprintf("%d objects: %d in compliance mode, %d in governance mode, %d not locked, %d held",
+		l.Objects, l.Compliance, l.Governance, l.Unlocked, l.Held)
+	if l.Earliest != nil {
+		text += "; the first lock ends " + l.Earliest.String()
+	}
+	return text
+}
+
+// RetentionReport says how the objects of the snapshots verified, and the archive's
+// own, are locked.
+type RetentionReport struct {
+	Locks
+	Weaker  int64 `json:"weaker"`  // problems: locked less than signed
+	Shadows int64 `json:"shadows"` // newer versions and delete markers over objects
 }
 
 func (r *RetentionReport) String() string {
-	text := fmt.Sprintf("retention: %d objects inspected: %d in compliance mode, %d in governance mode, %d not locked, %d held",
-		r.Objects, r.Compliance, r.Governance, r.Unlocked, r.Held)
-	if r.Earliest != nil {
-		text += "; the first lock ends " + r.Earliest.String()
-	}
 	if r.Weaker == 0 {
-		return text + "; none weaker than signed"
+		return fmt.Sprintf("retention: %s; none weaker than signed", r.Locks)
 	}
-	return fmt.Sprintf("%s; %d times weaker than signed", text, r.Weaker)
+	return fmt.Sprintf("retention: %s; %d times weaker than signed", r.Locks, r.Weaker)
 }
 
 // covered says in words what a verification looked at.
