@@ -45,6 +45,8 @@ type Store struct {
 	versioning versioning
 	worm       archive.BucketLock
 	wormAsked  time.Time // when worm was last asked for; zero: never
+	told       time.Time // the service's clock, as last told; zero: never
+	toldAt     time.Time
 }
 
 // Open returns a store that works as c says. It sends nothing: a bucket that is

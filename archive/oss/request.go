@@ -42,6 +42,7 @@ func (s *Store) send(ctx context.Context, c call) (*oss.Response, error) {
 	resp, err := s.bucket.Do(c.method, c.key, params, options, c.body, nil)
 	if resp != nil {
 		s.reached.Store(true)
+		s.heard(resp.Headers)
 	}
 	if resp != nil && c.key != "" {
 		s.learn(resp.Headers)

@@ -118,13 +118,28 @@ func (s *Store) DefaultLock(ctx context.Context) (archive.Mode, archive.Period, 
 // lockOf is the lock of an object that was last modified at some time.
 func (s *Store) lockOf(ctx context.Context, modified time.Time) (archive.Lock, error) {
 	lock, err := s.freshWorm(ctx)
-	if err != nil || lock.State != archive.BucketLocked {
+	if err != nil {
 		return archive.Lock{}, err
 	}
-	return archive.Lock{Mode: archive.Compliance, Until: modified.AddDate(0, 0, lock.Days)}, nil
+	return lockUntil(lock, modified), nil
 }
 
-// allow reports why an object cannot have a lock.
+// lockUntil is what a bucket's lock, if it is complete, does to an object that
+// was last modified at some time.
+func lockUntil(lock archive.BucketLock, modified time.Time) archive.Lock {
+	if lock.State != archive.BucketLocked {
+		return archive.Lock{}
+	}
+	return archive.Lock{Mode: archive.Compliance, Until: modified.AddDate(0, 0, lock.Days)}
+}
+
+// maxAhead is how long a Put waits for the service's clock.
+const maxAhead = time.Minute
+
+// allow reports why an object cannot have a lock. The bucket retains by the clock
+// of the service: where this machine's is ahead, what was to be retained for as
+// long as the bucket does would fall short by the difference, for ever. So a Put
+// waits until it does not.
 func (s *Store) allow(ctx context.Context, asked archive.Lock) error {
 	if asked == (archive.Lock{}) {
 		return nil
@@ -132,21 +147,63 @@ func (s *Store) allow(ctx context.Context, asked archive.Lock) error {
 	if asked.Hold {
 		return fmt.Errorf("OSS has no legal hold on single objects here: %w", errors.ErrUnsupported)
 	}
-	now := time.Now()
-	has, err := s.lockOf(ctx, now)
-	if err != nil {
-		return err
-	}
-	if has.Covers(asked) {
-		return nil
-	}
-	days := int((asked.Until.Sub(now) + 24*time.Hour - 1) / (24 * time.Hour))
 	lock, err := s.freshWorm(ctx)
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("asked for retention until %s: OSS retains by bucket here, and %s; lock it for %d days or more with otsnap lock bucket: %w",
-		asked.Until.UTC().Format(time.DateOnly), described(lock), days, errors.ErrUnsupported)
+	now := s.serverTime()
+	has := lockUntil(lock, now)
+	if has.Covers(asked) {
+		return nil
+	}
+	short := asked.Until.Sub(has.Until)
+	if has.Mode.Covers(asked.Mode) && short <= maxAhead {
+		return wait(ctx, short)
+	}
+	days := int((asked.Until.Sub(now) - maxAhead + 24*time.Hour - 1) / (24 * time.Hour))
+	return fmt.Errorf("asked for retention until %s: OSS retains by bucket here, and %s; lock it for %d days or more with otsnap lock bucket%s: %w",
+		stamp(asked.Until), described(lock), days, s.ahead(), errors.ErrUnsupported)
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// heard notes the service's clock, which answers tell to the second.
+func (s *Store) heard(header http.Header) {
+	at, err := http.ParseTime(header.Get("Date"))
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told, s.toldAt = at, time.Now()
+}
+
+// serverTime is what the service's clock shows now, or up to a second more.
+func (s *Store) serverTime() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.told.IsZero() {
+		return time.Now()
+	}
+	return s.told.Add(time.Since(s.toldAt))
+}
+
+// ahead says by how much this machine's clock is ahead, if that matters.
+func (s *Store) ahead() string {
+	ahead := time.Since(s.serverTime())
+	if ahead < maxAhead {
+		return ""
+	}
+	return fmt.Sprintf(" (and set this machine's clock, which is ahead of the service's by %s)", ahead.Round(time.Second))
 }
 
 // described says for people what a bucket's lock is.

@@ -1,6 +1,7 @@
 package oss_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -150,6 +151,39 @@ func TestAPutMayAskForWhatTheBucketRetainsAnyway(t *testing.T) {
 			wantNone(t, store, test.name)
 		}
 	}
+}
+
+// A date that was asked for by a clock which is ahead has to be reached all the
+// same: the lock is seen to be shorter later, or not.
+func TestAClockThatIsAheadShortensNoLock(t *testing.T) {
+	const ahead = 2 * time.Second
+	s := serve(t, osstest.Options{Now: func() time.Time { return time.Now().Add(-ahead) }}, osstest.BucketOptions{})
+	s.SetSkew(-ahead)
+	store := s.open(t, oss.Config{})
+	if _, err := store.StartBucketLock(t.Context(), 30); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.CompleteBucketLock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	asked := archive.Lock{Mode: archive.Compliance, Until: time.Now().AddDate(0, 0, 30)}
+	if err := tryPut(t, store, "a", "content", archive.PutOptions{Lock: asked}); err != nil {
+		t.Fatal(err)
+	}
+	info, err := store.Inspect(t.Context(), "a")
+	if err != nil || !info.Lock.Covers(asked) {
+		t.Errorf("asked for %+v, got %+v, error %v", asked, info.Lock, err)
+	}
+
+	s.SetSkew(-10 * time.Minute)
+	asked.Until = time.Now().AddDate(0, 0, 30)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := store.Inspect(ctx, "a"); err != nil { // the service tells its time
+		t.Fatal(err)
+	}
+	err = store.Put(ctx, "b", strings.NewReader("content"), archive.PutOptions{Lock: asked})
+	wantError(t, err, errors.ErrUnsupported, "set this machine's clock", "10m")
 }
 
 func TestTheBucketsLockIsNotAskedForEachObject(t *testing.T) {
