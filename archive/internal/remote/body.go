@@ -23,12 +23,17 @@ type Body struct {
 	part   io.ReadCloser
 	offset int64
 	size   int64
-	stalls int // breaks since a byte last came
+	broke  int64 // offset of the last break
+	stalls int   // breaks in a row with next to nothing between them
 	err    error
 }
 
-// maxStalls is how often in a row a body may break off without a byte.
-const maxStalls = 8
+// A body may break off so often in a row with less than so many bytes between:
+// whoever gets a few at a time would be at it for days.
+const (
+	maxStalls = 8
+	progress  = 16 << 10
+)
 
 // NewBody opens an object with open, which must from then on always give the
 // same version of it.
@@ -70,7 +75,7 @@ func (b *Body) Read(p []byte) (int, error) {
 		}
 		n, err := b.part.Read(p)
 		b.offset += int64(n)
-		if n > 0 {
+		if b.offset-b.broke >= progress {
 			b.stalls = 0
 		}
 		if err != nil {
@@ -95,6 +100,7 @@ func (b *Body) after(reason error) error {
 		}
 		reason = io.ErrUnexpectedEOF
 	}
+	b.broke = b.offset
 	if b.stalls++; b.offset > b.size && b.size >= 0 || b.stalls > maxStalls {
 		return Unavailable(b.ctx, fmt.Errorf("after %d of %d bytes: %w", b.offset, b.size, reason))
 	}
