@@ -200,7 +200,6 @@ func broken(err error) bool {
 		invalid   x509.CertificateInvalidError
 		verify    *tls.CertificateVerificationError
 		record    tls.RecordHeaderError
-		dns       *net.DNSError
 		body      *bodyError
 		request   *url.Error
 		network   net.Error
@@ -208,8 +207,6 @@ func broken(err error) bool {
 	switch {
 	case errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid), errors.As(err, &verify), errors.As(err, &record):
 		return false
-	case errors.As(err, &dns):
-		return !dns.IsNotFound
 	case errors.As(err, &body), errors.Is(err, context.Canceled):
 		return false
 	}
