@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -330,17 +331,12 @@ func (x *copier) asSeen(context.Context) error {
 }
 
 // head copies what makes the target an archive: the texts, and then the policy.
-// They are locked like the snapshot that is locked most.
+// They are locked like the chain.
 func (x *copier) head(ctx context.Context) (err error) {
 	if x.target, err = newTarget(ctx, x.To, x.Lock, x.Now()); err != nil {
 		return err
 	}
-	lock := x.Lock
-	for i, e := range x.chain {
-		if x.report.Snapshots[i].Chosen {
-			lock = firmest(lock, x.lock(e))
-		}
-	}
+	lock := x.chainLock(1)
 	texts, err := x.texts(ctx, lock)
 	if err != nil {
 		return err
@@ -357,7 +353,7 @@ func (x *copier) head(ctx context.Context) (err error) {
 	}
 	policy := item{
 		Object: manifest.Object{Name: manifest.PolicyName(1), Size: int64(len(x.policy)), SHA256: manifest.Sum(x.policy)},
-		lock:   lock, data: x.policy, listed: x.begun,
+		lock:   lock, data: x.policy, listed: x.begun, same: x.begun,
 	}
 	if x.failed() {
 		return nil
@@ -422,7 +418,7 @@ func (x *copier) entry(ctx context.Context, e Entry, to *CopiedSnapshot) error {
 	if !x.has[to.Seq] && x.failed() {
 		return nil
 	}
-	ok, err := x.bring(ctx, item{Object: object, lock: x.lock(e), listed: x.has[to.Seq]}, to)
+	ok, err := x.bring(ctx, item{Object: object, lock: x.chainLock(to.Seq), listed: x.has[to.Seq], same: x.has[to.Seq]}, to)
 	if err != nil || !ok {
 		return err
 	}
@@ -436,43 +432,34 @@ func (x *copier) entry(ctx context.Context, e Entry, to *CopiedSnapshot) error {
 // plan, by which an export could be resumed, after all pages. It reports whether
 // the target has all of it now.
 func (x *copier) contents(ctx context.Context, e Entry, sizes map[string]int64, to *CopiedSnapshot) (bool, error) {
-	whole := true
-	for _, t := range e.Manifest.Tables {
-		ok, err := x.table(ctx, e, t, sizes, to)
-		if err != nil {
-			return false, err
-		}
-		whole = whole && ok
-	}
-	if !whole {
-		return false, nil
-	}
-	return x.bring(ctx, newItem(e.Manifest.PlanObject(), x.lock(e), sizes), to)
-}
-
-func (x *copier) table(ctx context.Context, e Entry, t manifest.TableEntry, sizes map[string]int64, to *CopiedSnapshot) (bool, error) {
-	leaves := make([][]manifest.Hash, len(t.Pages)) // of each page that was copied
+	leaves := make([][][]manifest.Hash, len(e.Manifest.Tables)) // by table and page
 	group, within := errgroup.WithContext(ctx)
 	group.SetLimit(x.Workers)
-	for i, ref := range t.Pages {
-		group.Go(func() (err error) {
-			leaves[i], err = x.page(within, e, t, ref, sizes, to)
-			return err
-		})
+	for i, t := range e.Manifest.Tables {
+		leaves[i] = make([][]manifest.Hash, len(t.Pages))
+		for n, ref := range t.Pages {
+			group.Go(func() (err error) {
+				leaves[i][n], err = x.page(within, e, t, ref, sizes, to)
+				return err
+			})
+		}
 	}
 	if err := group.Wait(); err != nil {
 		return false, err
 	}
-	var tree manifest.Tree
-	for _, page := range leaves {
-		if page == nil {
+	for i, t := range e.Manifest.Tables {
+		if slices.ContainsFunc(leaves[i], func(page []manifest.Hash) bool { return page == nil }) {
 			return false, nil
 		}
-		for _, leaf := range page {
+		var tree manifest.Tree
+		for _, leaf := range slices.Concat(leaves[i]...) {
 			tree.Add(leaf)
 		}
+		if ok, err := x.settle(t.CheckRoot(&tree)); err != nil || !ok {
+			return false, err
+		}
 	}
-	return x.settle(t.CheckRoot(&tree))
+	return x.bring(ctx, newItem(e.Manifest.PlanObject(), x.lock(e), sizes), to)
 }
 
 // page copies the chunks of a page and then the page, and returns the hashes of
@@ -540,24 +527,55 @@ func (x *copier) there(ctx context.Context, e Entry, sizes map[string]int64) (bo
 	if _, ok := sizes[e.Manifest.PlanObject().Name]; !ok {
 		return false, nil
 	}
-	in := &Archive{Store: x.To, Policy: x.From.Policy}
 	for _, t := range e.Manifest.Tables {
 		for _, ref := range t.Pages {
 			if checkSize(e.Manifest.PageObject(t, ref), sizes) != nil {
 				return false, nil
 			}
 		}
-		pages, err := tablePages(ctx, in, e, t)
-		if errors.Is(err, archive.ErrUnavailable) || ctx.Err() != nil {
+		if addUp(e, t, sizes) {
+			continue
+		}
+		if ok, err := x.tableThere(ctx, e, t, sizes); err != nil || !ok {
 			return false, err
 		}
-		if err != nil {
-			return false, nil // damaged: verify of the copy says how
+	}
+	return true, nil
+}
+
+// addUp reports whether the chunks listed for a table are as many and as large as
+// its pages say. It spares reading these.
+func addUp(e Entry, t manifest.TableEntry, sizes map[string]int64) bool {
+	listed := map[int64]Count{} // by range
+	prefix := snapshotPrefix(e.Manifest.Snapshot) + t.Table.Name + "/"
+	for name, size := range sizes {
+		base, ok := strings.CutPrefix(name, prefix)
+		if rng, _, _, err := manifest.ParseChunkName(base); ok && err == nil {
+			c := listed[rng]
+			c.add(size)
+			listed[rng] = c
 		}
-		for _, j := range tableJobs(e, t, pages) {
-			if checkSize(j.object(), sizes) != nil {
-				return false, nil
-			}
+	}
+	for _, ref := range t.Pages {
+		if listed[ref.Range] != (Count{ref.Totals.Chunks, ref.Totals.StoredBytes}) {
+			return false
+		}
+	}
+	return true
+}
+
+// tableThere is addUp chunk by chunk, for where something else lies among them.
+func (x *copier) tableThere(ctx context.Context, e Entry, t manifest.TableEntry, sizes map[string]int64) (bool, error) {
+	pages, err := tablePages(ctx, &Archive{Store: x.To, Policy: x.From.Policy}, e, t)
+	if errors.Is(err, archive.ErrUnavailable) || ctx.Err() != nil {
+		return false, err
+	}
+	if err != nil {
+		return false, nil // damaged: verify of the copy says how
+	}
+	for _, j := range tableJobs(e, t, pages) {
+		if checkSize(j.object(), sizes) != nil {
+			return false, nil
 		}
 	}
 	return true, nil
@@ -602,7 +620,8 @@ func (x *copier) bringOne(ctx context.Context, it item) (brought bool, size int6
 		}
 	}
 	err = x.target.put(ctx, it)
-	if errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, fs.ErrExist) { // another copy was faster, or the answer to a try was lost
+		it.same = false
 		size, err := x.target.confirm(ctx, it)
 		return false, size, err
 	}
@@ -636,6 +655,16 @@ func (x *copier) lock(e Entry) archive.Lock {
 	return firmest(x.Lock, signed)
 }
 
+// chainLock is how manifest seq is to be retained: as long as any snapshot after
+// it, since without it theirs prove nothing.
+func (x *copier) chainLock(seq int64) archive.Lock {
+	lock := x.Lock
+	for _, e := range x.chain[min(seq-1, x.newest):x.newest] {
+		lock = firmest(lock, x.lock(e))
+	}
+	return lock
+}
+
 // firmest returns the lock that covers both.
 func firmest(a, b archive.Lock) archive.Lock {
 	if b.Mode.Covers(a.Mode) {
@@ -664,8 +693,10 @@ func (x *copier) settle(problem error) (ok bool, err error) {
 		}
 		return false, nil
 	}
-	if errors.Is(problem, archive.ErrUnavailable) || errors.Is(problem, context.Canceled) || errors.Is(problem, context.DeadlineExceeded) {
-		return false, problem
+	for _, last := range []error{archive.ErrUnavailable, errors.ErrUnsupported, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(problem, last) {
+			return false, problem
+		}
 	}
 	x.problems = append(x.problems, problem)
 	if len(x.problems) < maxProblems {

@@ -20,6 +20,7 @@ type item struct {
 	bulk   bool
 	data   []byte // nil: still in the source
 	listed bool   // by the target
+	same   bool   // if it is there: its bytes were compared before
 }
 
 func newItem(o manifest.Object, lock archive.Lock, listed map[string]int64) item {
@@ -38,8 +39,8 @@ type target struct {
 	relocked, unretained, unconfirmed atomic.Int64
 
 	mu     sync.Mutex
-	locker archive.Locker // nil: objects cannot be locked one by one
-	reason error          // why not
+	locker bool  // whether objects can be locked one by one
+	reason error // why not
 }
 
 // newTarget asks the store how it locks. asked is the lock all objects must have;
@@ -50,7 +51,7 @@ func newTarget(ctx context.Context, store archive.Store, asked archive.Lock, now
 		return nil, fmt.Errorf("a lock until %s is none", asked.Until.UTC().Format(time.RFC3339))
 	}
 	t.inspector, _ = store.(archive.Inspector)
-	t.locker, _ = store.(archive.Locker)
+	_, t.locker = store.(archive.Locker)
 	t.reason = errors.New("this kind of store cannot lock objects")
 	bucket, ok := store.(interface {
 		DefaultLock(context.Context) (archive.Mode, archive.Period, error)
@@ -62,13 +63,13 @@ func newTarget(ctx context.Context, store archive.Store, asked archive.Lock, now
 			t.own = archive.Lock{Mode: mode, Until: period.After(now)}
 			t.reason = fmt.Errorf("this kind of store cannot lock single objects, and its bucket retains them %s", term{mode, period})
 		case errors.Is(err, errors.ErrUnsupported):
-			t.locker, t.reason = nil, err
+			t.locker, t.reason = false, err
 		case ctx.Err() != nil:
 			return nil, err
 		}
 		// Any other error is of a caller who may not ask: what is put will show.
 	}
-	if t.asked && t.locker == nil && !t.own.Covers(asked) {
+	if t.asked && !t.locker && !t.own.Covers(asked) {
 		return nil, fmt.Errorf("the target cannot lock objects %s until %s: %w", asked.Mode, asked.Until.UTC().Format(time.RFC3339), errors.Join(t.reason, errors.ErrUnsupported))
 	}
 	return t, nil
@@ -97,8 +98,7 @@ func (t *target) probe(ctx context.Context, name string) error {
 // is fs.ErrExist.
 func (t *target) put(ctx context.Context, it item) error {
 	opts := archive.PutOptions{SHA256: it.SHA256, Bulk: it.bulk}
-	locker := t.canLock()
-	if locker != nil && !t.own.Covers(it.lock) {
+	if t.canLock() && !t.own.Covers(it.lock) {
 		opts.Lock = firmest(it.lock, t.own)
 	}
 	err := t.store.Put(ctx, it.Name, bytes.NewReader(it.data), opts)
@@ -118,11 +118,17 @@ func (t *target) put(ctx context.Context, it item) error {
 // was signed is archive.ErrCorrupt.
 func (t *target) confirm(ctx context.Context, it item) (int64, error) {
 	var info archive.Info
+	if it.same && it.lock.Mode == archive.Unlocked {
+		return it.Size, nil
+	}
 	if t.inspector != nil {
 		var err error
 		if info, err = t.inspector.Inspect(ctx, it.Name); err != nil {
 			return 0, fmt.Errorf("target: %w", err)
 		}
+	}
+	if it.same {
+		return it.Size, t.relock(ctx, it, info.Lock)
 	}
 	size, err := t.compare(ctx, it.Object, info)
 	if err != nil {
@@ -151,13 +157,13 @@ func (t *target) relock(ctx context.Context, it item, has archive.Lock) error {
 	if has.Covers(it.lock) {
 		return nil
 	}
-	if locker := t.canLock(); locker != nil {
-		err := locker.Lock(ctx, it.Name, it.lock)
+	if t.canLock() {
+		err := locked(ctx, t.store, it.Name, it.lock)
 		if err == nil {
 			t.relocked.Add(1)
 			return nil
 		}
-		if !errors.Is(err, errors.ErrUnsupported) || t.asked {
+		if t.asked || !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, ErrWeaker) {
 			return fmt.Errorf("target: %w", err)
 		}
 		t.cannotLock(err)
@@ -169,7 +175,7 @@ func (t *target) relock(ctx context.Context, it item, has archive.Lock) error {
 	return nil
 }
 
-func (t *target) canLock() archive.Locker {
+func (t *target) canLock() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.locker
@@ -178,7 +184,7 @@ func (t *target) canLock() archive.Locker {
 func (t *target) cannotLock(reason error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.locker, t.reason = nil, reason
+	t.locker, t.reason = false, reason
 }
 
 // why tells why objects are not locked.

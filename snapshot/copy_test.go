@@ -415,6 +415,37 @@ func TestNothingIsWrittenWhereSomethingElseIs(t *testing.T) {
 	}
 }
 
+func TestCopiesThatRaceEndAlike(t *testing.T) {
+	o := newOriginal(t)
+	to := new(archivetest.Memory)
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			if r, err := copying(o.Archive, to).Run(t.Context()); err != nil || states(r) != "whole, whole, whole" {
+				t.Errorf("%v, %+v", err, r)
+			}
+		})
+	}
+	wait.Wait()
+	wantObjects(t, to, o.objects)
+}
+
+func TestWhatAppearsInTheTargetMeanwhileIsComparedToo(t *testing.T) {
+	o := newOriginal(t)
+	for _, name := range []string{manifest.PolicyName(1), manifest.ManifestName(2), o.of(2, ".parquet")[0], o.of(2, "plan.dsse.json")[0]} {
+		to := new(archivetest.Memory)
+		rival := &archivetest.Faulty{Store: to, Cue: func(c archivetest.Call) archivetest.Fault {
+			if c.Op == "put" && c.Name == name {
+				to.Replace(name, []byte("another"))
+			}
+			return archivetest.None
+		}}
+		if _, err := copying(o.Archive, rival).Run(t.Context()); !errors.Is(err, archive.ErrCorrupt) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v, want ErrCorrupt", name, err)
+		}
+	}
+}
+
 func TestACopyThatIsAheadOfItsSourceIsCompleteAndSaid(t *testing.T) {
 	o := newOriginal(t)
 	to := new(archivetest.Memory)
@@ -496,6 +527,56 @@ func TestSomeSnapshotsComeWithTheWholeChain(t *testing.T) {
 	}
 }
 
+func TestAManifestIsLockedAsLongAsTheSnapshotsAfterIt(t *testing.T) {
+	o := newOriginal(t)
+	until := time.Now().Add(1000 * time.Hour).Truncate(time.Second)
+	v := new(archivetest.Vault)
+	a := o.retained(t, until)
+	mustCopy(t, copying(a, v, "1"))
+	if covered, others := o.locks(t, v, 1, archive.Lock{Mode: archive.Governance}); covered+others != 0 {
+		t.Errorf("%d and %d objects are locked before any snapshot asks for it", covered, others)
+	}
+	if r := mustCopy(t, copying(a, v, "2")); r.Relocked != 4 || states(r) != "whole, whole" {
+		t.Errorf("%d objects locked when a snapshot asks for it, want 4; snapshots are %s", r.Relocked, states(r))
+	}
+	if _, err := (snapshot.Verify{Archive: open(t, v, o.Trust), Retention: true}).Run(t.Context()); err != nil {
+		t.Errorf("verify of retention: %v", err)
+	}
+}
+
+func TestACopyGivesBackWhatTheOriginalLost(t *testing.T) {
+	o := newOriginal(t)
+	to, lost := new(archivetest.Memory), o.store.Clone()
+	mustCopy(t, copying(o.Archive, to))
+	for _, name := range []string{o.of(1, ".parquet")[0], o.of(2, "r0000.dsse.json")[0], manifest.ManifestName(2), "verify.sh"} {
+		if err := lost.Delete(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := mustCopy(t, copying(open(t, to, o.Trust), lost))
+	if r.Copied.Objects != 4 || states(r) != "whole, whole, whole" {
+		t.Errorf("%d objects copied, want 4; snapshots are %s", r.Copied.Objects, states(r))
+	}
+	wantWhole(t, lost, o.Trust)
+}
+
+func TestAStrayObjectInACopyIsNotTakenForAChunk(t *testing.T) {
+	o := newOriginal(t)
+	to := new(archivetest.Memory)
+	mustCopy(t, copying(o.Archive, to))
+	first := o.of(1, "/plain/r0000-000000.parquet")[0]
+	to.Replace(strings.Replace(first, "r0000-", "r0000.7-", 1), []byte("left over"))
+	if r := mustCopy(t, copying(o.Archive, to, "3")); states(r) != "whole, whole, whole" {
+		t.Errorf("snapshots are %s", states(r))
+	}
+	if err := to.Delete(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	if r := mustCopy(t, copying(o.Archive, to, "3")); states(r) != "incomplete, whole, whole" {
+		t.Errorf("snapshots are %s", states(r))
+	}
+}
+
 func TestAnArchiveWithoutSnapshotsIsCopied(t *testing.T) {
 	from, to := new(archivetest.Memory), new(archivetest.Memory)
 	a, _ := newArchive(t, from)
@@ -552,8 +633,12 @@ func TestACopyIsRetainedAsWasSigned(t *testing.T) {
 
 	v := new(archivetest.Vault)
 	r := mustCopy(t, copying(a, v))
-	if covered, others := o.locks(t, v, 2, signed); covered != want || others != 3 {
-		t.Errorf("%d objects of the snapshot are locked, %d others; want %d and 3", covered, others, want)
+	// The texts, the policy and the manifest before it are needed to read it.
+	if covered, others := o.locks(t, v, 2, signed); covered != want || others != 4 {
+		t.Errorf("%d objects of the snapshot are locked, %d others; want %d and 4", covered, others, want)
+	}
+	if _, err := (snapshot.Verify{Archive: open(t, v, o.Trust), Retention: true}).Run(t.Context()); err != nil {
+		t.Errorf("verify of retention: %v", err)
 	}
 	if r.Unretained != 0 || len(r.Notes) > 0 {
 		t.Errorf("%d objects unretained, notes %q", r.Unretained, r.Notes)
@@ -568,8 +653,8 @@ func TestACopyIsRetainedAsWasSigned(t *testing.T) {
 	for what, weak := range map[string]*archivetest.Vault{"no locks": {NoLocks: true}, "no versions": {NoVersions: true}} {
 		for _, run := range []string{"first", "second"} {
 			r := mustCopy(t, copying(a, weak))
-			if r.Unretained != int64(want)+3 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "retained less") {
-				t.Errorf("%s, %s run: %d objects unretained, want %d; notes %q", what, run, r.Unretained, want+3, r.Notes)
+			if r.Unretained != int64(want)+4 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "retained less") {
+				t.Errorf("%s, %s run: %d objects unretained, want %d; notes %q", what, run, r.Unretained, want+4, r.Notes)
 			}
 		}
 		if states(r) != "whole, whole" {
@@ -577,8 +662,8 @@ func TestACopyIsRetainedAsWasSigned(t *testing.T) {
 		}
 	}
 	memory := new(archivetest.Memory)
-	if r := mustCopy(t, copying(a, memory)); r.Unretained != int64(want)+3 {
-		t.Errorf("in memory: %d objects unretained, want %d", r.Unretained, want+3)
+	if r := mustCopy(t, copying(a, memory)); r.Unretained != int64(want)+4 {
+		t.Errorf("in memory: %d objects unretained, want %d", r.Unretained, want+4)
 	}
 }
 
