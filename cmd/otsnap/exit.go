@@ -95,9 +95,12 @@ func verdicts() []verdict {
 		{snapshot.ErrMissing, exitMissing, "look for the object in another copy of the archive, put it back, and verify again"},
 		{archive.ErrCorrupt, exitCorrupt, "put the object back from another copy of the archive, and verify again"},
 		{manifest.ErrInvalid, exitCorrupt, "put the object back from another copy of the archive, and verify again"},
+		{snapshot.ErrShadowed, exitWeaker, "the object itself is there and otsnap reads it; others see what was laid over it: remove that version or marker by its id, and find out whose it is"},
+		{snapshot.ErrWeaker, exitWeaker, "lock what is locked less: otsnap lock extend --help; for a bucket of OSS, otsnap lock bucket --help"},
 		{snapshot.ErrDiffers, exitDiffers, ""},
 		{manifest.ErrLimit, exitLimit, ""},
 		{manifest.ErrFormat, exitFormat, "a newer otsnap wrote this; use that or a later version"},
+		{errors.ErrUnsupported, exitError, "leave it out of the address and the flags, or choose a bucket that can: S3 locks objects in buckets made with object lock, OSS locks the bucket (otsnap lock bucket)"},
 		{archive.ErrFrozen, exitFrozen, "ask for the objects to be readable for a while: otsnap thaw --help"},
 		{tablestore.ErrCredentials, exitUnavailable, "check the access key, what it may do, and the clock of this machine"},
 		{archive.ErrUnavailable, exitUnavailable, "this is no verdict on the data: mend access to the archive and run the same command again"},
@@ -155,7 +158,9 @@ func (a *app) finish(ctx context.Context, err error) int {
 // sentence leaves out of an error the names of packages, which the user called
 // none of, and at its end what the library adds for programs to branch on.
 func sentence(line string) string {
-	line = strings.TrimSuffix(strings.TrimSuffix(line, ": "+fs.ErrExist.Error()), ": "+fs.ErrNotExist.Error())
+	for _, sentinel := range []error{fs.ErrExist, fs.ErrNotExist, errors.ErrUnsupported} {
+		line = strings.TrimSuffix(line, ": "+sentinel.Error())
+	}
 	parts := strings.Split(line, ": ")
 	return strings.Join(slices.DeleteFunc(parts, isPackage), ": ")
 }

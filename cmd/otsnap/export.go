@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -142,7 +141,7 @@ func (a *app) export(ctx context.Context, address string, locations []string, o 
 	exported, err := run.Run(ctx)
 	shown.Close()
 	if err != nil {
-		return explainExport(err, locations)
+		return err
 	}
 	return a.exported(to, exported)
 }
@@ -158,14 +157,6 @@ func ofPolicy(p *manifest.Policy, signing []manifest.Signer, several bool) []man
 			return err == nil && key == s.Key()
 		})
 	})
-}
-
-// explainExport adds to the error of an export what to do about it.
-func explainExport(err error, locations []string) error {
-	if errors.Is(err, errors.ErrUnsupported) {
-		return advise(err, "otsnap show %s tells what the store can do; otsnap lock bucket locks a bucket of OSS", quoted(locations[0]))
-	}
-	return err
 }
 
 // exported tells of the snapshot in each archive.

@@ -30,6 +30,15 @@ type storeOptions struct {
 	onRetry     func(error)
 }
 
+// idle is how long a connection may stand still: not longer than a request is
+// tried. 0: the store's own.
+func (o storeOptions) idle() time.Duration {
+	if o.giveUpAfter > 0 && o.giveUpAfter < time.Minute {
+		return o.giveUpAfter
+	}
+	return 0
+}
+
 // locate finds the place of an ARCHIVE argument. It is the one switch over URL
 // schemes.
 func locate(location string) (place, error) {
@@ -78,7 +87,7 @@ func onS3(location string) (place, error) {
 			return nil, misused("--read-back is for oss:// archives; S3 checks the SHA-256 of what it takes itself")
 		}
 		config := config
-		config.GiveUpAfter, config.OnRetry = o.giveUpAfter, o.onRetry
+		config.GiveUpAfter, config.OnRetry, config.Idle = o.giveUpAfter, o.onRetry, o.idle()
 		return store(s3.Open(ctx, config))
 	}
 	return bucket("s3", config.Bucket, config.Prefix, config.Endpoint, open), nil
@@ -91,7 +100,7 @@ func onOSS(location string) (place, error) {
 	}
 	open := func(ctx context.Context, o storeOptions) (archive.Store, error) {
 		config := config
-		config.GiveUpAfter, config.OnRetry = o.giveUpAfter, o.onRetry
+		config.GiveUpAfter, config.OnRetry, config.Idle = o.giveUpAfter, o.onRetry, o.idle()
 		switch which := oss.ReadBack(o.readBack); which {
 		case "": // as the address says
 		case oss.ReadBackAll, oss.ReadBackSample, oss.ReadBackNone:

@@ -71,6 +71,9 @@ func printVerified(w io.Writer, r *snapshot.Report, took string) {
 		t.Print(w)
 	}
 	if len(r.Problems) > 0 {
+		for _, line := range r.Coverage {
+			fmt.Fprintln(w, line)
+		}
 		fmt.Fprintf(w, "NOT verified: %s; %s of %s are good\n", console.Count(len(r.Problems), "problem"),
 			console.Number(good), console.Count(r.Totals.Chunks, "chunk"))
 		return
@@ -78,6 +81,9 @@ func printVerified(w io.Writer, r *snapshot.Report, took string) {
 	fmt.Fprintf(w, "verified: %s up to number %d, %s, %s, %s, in %s\n", console.Count(r.Snapshots, "snapshot"), r.Seq,
 		console.Count(len(r.Tables), "table"), console.Count(r.Totals.Chunks, "chunk"), console.Count(r.Totals.Rows, "row"), took)
 	fmt.Fprintln(w, meaning(r.Level))
+	for _, line := range r.Coverage {
+		fmt.Fprintln(w, line)
+	}
 }
 
 // meaning says in a sentence what a verification without a problem has shown.

@@ -15,6 +15,8 @@ type verifyOptions struct {
 	tables   []string
 	level    string
 	workers  int
+
+	retention bool
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -27,9 +29,15 @@ manifests, all signatures, plans and pages, and that the archive still holds wha
 the trust file has seen. In addition,
   --level objects  every object is there and has the signed size,
   --level hashes   every byte of it is what was signed,
-  --level rows     every row is rebuilt from Parquet and has the signed digest.`,
+  --level rows     every row is rebuilt from Parquet and has the signed digest.
+Where the store keeps a SHA-256 it has checked, level objects compares that too.
+
+With --retention the lock of every object, as the store tells, is compared with
+the signed one, and what was laid over an object, a newer version or a delete
+marker, is a finding: the exit code is 17. Without it such things are notes.`,
 		Example: `  otsnap verify /backup/shop
   otsnap verify /backup/shop --level rows --snapshot latest
+  otsnap verify 's3://BUCKET/shop?region=eu-central-1' --retention
   otsnap verify /mnt/copy --archive-id 6b56…4577 --json > receipt.json`,
 		Args: arguments([]string{"ARCHIVE"}, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,6 +49,7 @@ the trust file has seen. In addition,
 	addTableFlag(cmd, &o.tables)
 	addWorkersFlag(cmd, &o.workers)
 	cmd.Flags().StringVar(&o.level, "level", snapshot.Hashes.String(), "how deep: objects, hashes or rows")
+	cmd.Flags().BoolVar(&o.retention, "retention", false, "compare the locks of all objects with the signed ones")
 	return cmd
 }
 
@@ -60,7 +69,7 @@ func (a *app) verify(ctx context.Context, location string, o verifyOptions) erro
 	shown := a.reporter()
 	defer shown.Close()
 	report, err := snapshot.Verify{
-		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Level: level,
+		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Level: level, Retention: o.retention,
 		Workers: o.workers, Now: a.now, Progress: shown.Event,
 	}.Run(ctx)
 	shown.Close()
