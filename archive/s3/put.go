@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -111,7 +112,10 @@ func (p *putting) run() error {
 			return err
 		}
 	}
-	return p.confirm()
+	if err := p.confirm(); err != nil {
+		return err
+	}
+	return p.lockByDefault()
 }
 
 // vacant fails with fs.ErrExist if there is an object: some servers do not look
@@ -290,6 +294,31 @@ func (p *putting) confirm() error {
 		return fmt.Errorf("%s: %w; the object is there and could not be removed: %v", text, errors.ErrUnsupported, err)
 	}
 	return fmt.Errorf("%s: %w", text, errors.ErrUnsupported)
+}
+
+// lockByDefault gives an object put without a lock that of its bucket, where the
+// server did not: MinIO does not to objects with a legal hold, and versitygw's
+// default ends for all objects alike, at a time counted from when it was set.
+func (p *putting) lockByDefault() error {
+	if p.want.lock.Mode != archive.Unlocked {
+		return nil
+	}
+	bucket, err := p.store.bucketLocking(p.ctx)
+	if err != nil || bucket.mode == archive.Unlocked {
+		return err
+	}
+	info, err := p.store.head(p.ctx, p.key, p.version)
+	if denied(err) {
+		return nil // it was the bucket's business, and cannot be seen
+	}
+	if err != nil || info.Lock.Mode != archive.Unlocked {
+		return err
+	}
+	err = p.store.putRetention(p.ctx, p.key, info.Version, archive.Lock{Mode: bucket.mode, Until: bucket.period.After(time.Now())}, false)
+	if err != nil {
+		return fmt.Errorf("the object is there, without the lock that its bucket should give it: %w", err)
+	}
+	return nil
 }
 
 // sourceError is an error of the body that is put, not of the store.
