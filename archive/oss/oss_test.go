@@ -452,6 +452,19 @@ func TestWhoMayNotListVersionsIsTold(t *testing.T) {
 	}
 }
 
+func TestARightToVersionsIsNamed(t *testing.T) {
+	s := serve(t, osstest.Options{}, osstest.BucketOptions{Versioning: "Enabled"})
+	put(t, s.open(t, oss.Config{}), "a", "first")
+	limit(t, s, "oss:GetObjectVersion", "oss:DeleteObjectVersion")
+	store := s.open(t, oss.Config{ReadBack: oss.ReadBackNone})
+	_, err := store.Get(t.Context(), "a")
+	wantError(t, err, archive.ErrUnavailable, "right oss:GetObjectVersion")
+	wantError(t, store.Delete(t.Context(), "a"), archive.ErrUnavailable, "right oss:DeleteObjectVersion")
+	if err := tryPut(t, store, "b", "content", archive.PutOptions{}); err != nil { // which takes neither
+		t.Error(err)
+	}
+}
+
 func TestALaterVersionIsTakenBack(t *testing.T) {
 	s := serve(t, osstest.Options{}, osstest.BucketOptions{Versioning: "Enabled"})
 	store, bucket := s.open(t, oss.Config{}), s.client(t)

@@ -20,10 +20,12 @@ type call struct {
 	right   string // the RAM action it needs
 }
 
-// version makes c one for a version of the object; an empty one is the newest.
+// version makes c one for a version of the object, which is another right; an
+// empty one is the newest.
 func (c call) version(id string) call {
 	if id != "" {
 		c.params = map[string]any{"versionId": id}
+		c.right += "Version"
 	}
 	return c
 }
@@ -115,10 +117,6 @@ func (s *Store) head(ctx context.Context, key, version string) (http.Header, err
 // remove deletes a version of the object at key, or on a bucket without versions
 // the object.
 func (s *Store) remove(ctx context.Context, key, version string) error {
-	right := "oss:DeleteObject"
-	if version != "" {
-		right = "oss:DeleteObjectVersion"
-	}
-	_, _, err := s.ask(ctx, call{method: http.MethodDelete, key: key, right: right}.version(version), nil)
+	_, _, err := s.ask(ctx, call{method: http.MethodDelete, key: key, right: "oss:DeleteObject"}.version(version), nil)
 	return err
 }

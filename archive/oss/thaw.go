@@ -53,31 +53,31 @@ func (s *Store) thaw(ctx context.Context, name, key string, days int, tier strin
 	if most := daysOf[info.Class]; days < 1 || days > most {
 		return fmt.Errorf("%d days: class %s is thawed for 1 to %d: %w", days, info.Class, most, errors.ErrUnsupported)
 	}
-	request := oss.RestoreConfiguration{Days: int32(days)}
+	request := restoreRequest{Days: days}
 	if len(tiers) > 0 {
-		request.Tier = tier
 		if tier == "" {
-			request.Tier = "Standard"
+			tier = "Standard"
 		}
-		if !slices.Contains(tiers, request.Tier) {
+		request.Job = &restoreJob{tier}
+		if !slices.Contains(tiers, tier) {
 			return fmt.Errorf("tier %s: class %s has %s: %w", tier, info.Class, strings.Join(tiers, ", "), errors.ErrUnsupported)
 		}
 	}
 	return s.restore(ctx, key, version, request)
 }
 
-// restoreDays is a request for class Archive, which takes no tier.
-type restoreDays struct {
+// restoreRequest has no job for class Archive, which takes none; the SDK's own
+// type always has one.
+type restoreRequest struct {
 	XMLName xml.Name `xml:"RestoreRequest"`
-	Days    int32    `xml:"Days"`
+	Days    int
+	Job     *restoreJob `xml:"JobParameters"`
 }
 
-func (s *Store) restore(ctx context.Context, key, version string, request oss.RestoreConfiguration) error {
-	var form any = request
-	if request.Tier == "" {
-		form = restoreDays{Days: request.Days}
-	}
-	body, err := xml.Marshal(form)
+type restoreJob struct{ Tier string }
+
+func (s *Store) restore(ctx context.Context, key, version string, request restoreRequest) error {
+	body, err := xml.Marshal(request)
 	if err != nil {
 		return err
 	}

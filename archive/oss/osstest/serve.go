@@ -281,7 +281,14 @@ func (c *call) route() (action string, h handler, err error) {
 	if !ok {
 		return "", nil, errMethod
 	}
-	return "oss:" + r.action, func() error { return r.handle(c) }, nil
+	action = "oss:" + r.action
+	switch r.action {
+	case "GetObject", "DeleteObject", "RestoreObject":
+		if c.query.has("versionId") {
+			action += "Version" // a right of its own
+		}
+	}
+	return action, func() error { return r.handle(c) }, nil
 }
 
 type route struct {
