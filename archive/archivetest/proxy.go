@@ -192,8 +192,12 @@ func (s *stall) Pipe(stub *toxics.ToxicStub) {
 		case <-stub.Interrupt:
 			return
 		case chunk := <-stub.Input:
-			if chunk == nil {
+			if chunk == nil && *passed < s.Bytes {
 				stub.Close()
+				return
+			}
+			if chunk == nil {
+				<-stub.Interrupt // the end does not get through either
 				return
 			}
 			chunk.Data = chunk.Data[:max(0, min(int64(len(chunk.Data)), s.Bytes-*passed))]
