@@ -1,6 +1,7 @@
 package osstest
 
 import (
+	"cmp"
 	"crypto/md5"
 	"encoding/hex"
 	"encoding/xml"
@@ -261,7 +262,7 @@ func (c *call) assemble(request completeRequest) (*version, *upload, error) {
 	}
 	got, err := c.s.receive(io.MultiReader(opened...), size)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, cmp.Or(c.change(func(b *bucket) error { return current(b, u) }), err)
 	}
 	v := *u.Object
 	v.take(got)
@@ -292,12 +293,20 @@ func (l *lazy) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// current refuses an upload that another request has ended or changed meanwhile.
+func current(b *bucket, u *upload) error {
+	if b.uploads[u.ID] != u {
+		return errNoUpload
+	}
+	return nil
+}
+
 // replaceUpload adds v and drops the upload it came from, unless another request was
 // faster.
 func (c *call) replaceUpload(v *version, u *upload, forbidOverwrite forbid) error {
 	return c.change(func(b *bucket) error {
-		if b.uploads[u.ID] != u {
-			return errNoUpload
+		if err := current(b, u); err != nil {
+			return err
 		}
 		if err := c.s.add(b, v, forbidOverwrite, c.s.now()); err != nil {
 			return err

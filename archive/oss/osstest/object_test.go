@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -255,6 +256,28 @@ func TestOneOfManyCompletionsWins(t *testing.T) {
 	}
 	if won != 1 {
 		t.Errorf("%d won", won)
+	}
+}
+
+func TestAnUploadIsCompletedOnce(t *testing.T) {
+	f := newFixture(t, osstest.Options{}, osstest.BucketOptions{Versioning: "Enabled"})
+	b := f.bucket(t)
+	upload, err := b.InitiateMultipartUpload("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := parts(t, b, upload, bytes.Repeat([]byte("x"), 4<<20))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if _, err := b.CompleteMultipartUpload(upload, slices.Clone(list)); err != nil {
+				wantCode(t, err, 404, "NoSuchUpload")
+			}
+		})
+	}
+	wg.Wait()
+	if all, err := f.Objects("bucket"); err != nil || len(all) != 1 {
+		t.Errorf("%d versions, %v", len(all), err)
 	}
 }
 

@@ -8,11 +8,35 @@
 // and nobody is kept from the bytes behind its back. Methods of [Server] beside
 // ServeHTTP are those of an operator, or of an intruder: they ask for no
 // signature and heed no retention.
+//
+// Where the documentation is silent, or two pages of it differ, the server does
+// what is harder on its client:
+//
+//   - A key of STS without its token, and a token with a key that needs none, are
+//     InvalidAccessKeyId.
+//   - A range that leaves the object is ignored: the whole object is the answer,
+//     unless x-oss-range-behavior asks for the standard's rules.
+//   - x-oss-forbid-overwrite is looked at before retention: of an object that is
+//     both there and retained, FileAlreadyExists is said.
+//   - Bucket retention protects versions. Where versioning is enabled, they may be
+//     hidden by newer ones and by delete markers, which are not retained.
+//   - A policy that was not locked in a day is Expired: it protects nothing, cannot
+//     be locked, and another may take its place.
+//   - Versioning cannot be suspended under a policy, nor a policy made while it is
+//     suspended. See [Options.WormRefusesVersioning] for what else pages differ in.
+//   - Of many objects to delete, one that is retained refuses the request, for the
+//     reply has no place to say which were not deleted.
+//   - An upload that was completed is gone: completing it again is NoSuchUpload.
+//   - Tiers mean nothing to Archive, though the SDK sends one.
+//   - Unknown parameters and headers are ignored, those that name what OSS has and
+//     this server has not are 501 NotImplemented, retention of single objects among
+//     them.
 package osstest
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -256,7 +280,7 @@ func (s *Server) Objects(name string) ([]Object, error) {
 			for i, v := range b.objects[key] {
 				list = append(list, Object{
 					Key: key, VersionID: v.ID, Latest: i == 0, DeleteMarker: v.Marker, Size: v.Size, ETag: v.ETag,
-					CRC64: v.CRC, Class: v.Class, Modified: v.Modified, Header: v.Header,
+					CRC64: v.CRC, Class: v.Class, Modified: v.Modified, Header: maps.Clone(v.Header),
 				})
 			}
 		}

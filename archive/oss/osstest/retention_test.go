@@ -305,9 +305,12 @@ func TestRetentionAndVersions(t *testing.T) {
 	_, err := b.DeleteObjectVersions([]oss.DeleteObject{{Key: "k", VersionId: id}})
 	wantCode(t, err, 409, "FileImmutable")
 	// What hides a version does not change it.
-	put(t, b, "k", "two")
-	if err := b.DeleteObject("k"); err != nil {
+	h := put(t, b, "k", "two")
+	if err := b.DeleteObject("k", oss.GetResponseHeader(&h)); err != nil {
 		t.Fatal(err)
+	}
+	if err := b.DeleteObject("k", oss.VersionId(h.Get("X-Oss-Version-Id"))); err != nil {
+		t.Errorf("a delete marker has nothing to retain: %v", err)
 	}
 	if got := get(t, b, "k", oss.VersionId(id)); got != "one" {
 		t.Errorf("got %q", got)

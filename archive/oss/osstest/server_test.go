@@ -214,6 +214,10 @@ func TestADirectoryIsFoundAgain(t *testing.T) {
 	if all, err := second.Objects("bucket"); err != nil || all[0].VersionID != newest {
 		t.Errorf("the newest version is not the first: %+v, %v", all, err)
 	}
+	page, err := b.ListObjectVersions(oss.MaxKeys(10), oss.KeyMarker("k/ü"), oss.VersionIdMarker(newest))
+	if err != nil || len(page.ObjectVersions) != 3 { // two older ones, and m
+		t.Errorf("behind the newest version: %+v, %v", page.ObjectVersions, err)
+	}
 }
 
 func TestADirectoryKeepsNoBytesOfWhatIsGone(t *testing.T) {
