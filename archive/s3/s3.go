@@ -161,6 +161,9 @@ func (s *Store) get(ctx context.Context, name string) (*remote.Body, error) {
 			})
 			return part, err
 		})
+		if code(err) == "InvalidObjectState" {
+			return fmt.Errorf("%w (%s)", archive.ErrFrozen, brief(err))
+		}
 		return s.absent(ctx, "s3:GetObject", err)
 	})
 	return b, err
