@@ -8,14 +8,28 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # of protobuf is written field<<3 | type, also where the type is 0.
 CHECKS := inherit,-SA1019,-SA4016
 
-.PHONY: demo test check build fuzz bench bench-parts suites soak clean
+# The S3 servers of make test-s3: Ceph's where it is installed.
+S3_SERVERS ?= versitygw,minio$(if $(shell command -v radosgw),$(comma)ceph)
+comma := ,
+
+.PHONY: demo test test-s3 check build fuzz bench bench-parts bench-stores suites soak clean
 
 # Export sample tables, verify, restore into an empty instance, compare, tamper.
 demo:
 	$(GO) run ./cmd/otsnap/internal/demo
 
+# The first step builds an S3 server, once, into the user's cache directory.
+# Tests that wait for a bad network wait side by side.
 test:
-	$(GO) test -timeout 10m ./...
+	$(GO) test -timeout 30m -run '^TestInstall$$' ./archive/s3/s3test
+	$(GO) test -timeout 15m -parallel 8 ./...
+
+# The store, and the main job, on every S3 server there is, with a table of what
+# each enforces, ignores and drops.
+test-s3:
+	OTSNAP_S3=$(S3_SERVERS) $(GO) test -count 1 -timeout 30m -v -run '^TestInstall$$' ./archive/s3/s3test
+	OTSNAP_S3=$(S3_SERVERS) $(GO) test -count 1 -timeout 30m -v -run '^Test(Store|Locks|DefaultLock|Versions|Probe|ManyObjects|LargeObject|Servers)$$' ./archive/s3
+	OTSNAP_S3=$(S3_SERVERS) $(GO) test -count 1 -timeout 30m -v -run '^Test(MainJobAcrossClouds|ComplianceHoldsAgainstRoot|RolesCanDoTheirWorkAndNoMore)$$' ./cmd/otsnap
 
 # What has to be green before a commit, beside the tests.
 check:
@@ -40,6 +54,10 @@ fuzz:
 # FLIGHTS names the file of rows, which else is fetched by npm.
 bench:
 	$(GO) run ./cmd/otsnap/internal/bench -flights "$(FLIGHTS)"
+
+# Of that, object storage alone: beside the SDK's own transfer manager.
+bench-stores:
+	$(GO) run ./cmd/otsnap/internal/bench -stores
 
 # The parts by themselves, in the form benchstat reads.
 bench-parts:

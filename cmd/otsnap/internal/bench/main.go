@@ -35,10 +35,19 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "sdk" {
 		return runSDK(ctx, args[1:])
 	}
+	onlyStores := flag.Bool("stores", false, "measure object storage alone")
 	flights := flag.String("flights", "", "`file` of flights; by default it is fetched by npm")
 	workers := flag.Int("workers", 2, "workers of every otsnap command")
 	if err := flag.CommandLine.Parse(args); err != nil {
 		return err
+	}
+	if *onlyStores {
+		dir, err := os.MkdirTemp("", "otsnap-bench-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		return benchStores(ctx, dir)
 	}
 	path := *flights
 	if path == "" {
@@ -61,7 +70,10 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return report(steps, b.rawBytes, b.storedBytes)
+	if err := report(steps, b.rawBytes, b.storedBytes); err != nil {
+		return err
+	}
+	return benchStores(ctx, dir)
 }
 
 // step is one measured process.
