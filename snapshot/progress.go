@@ -5,7 +5,7 @@ import "sync"
 // Event tells how far a run has come. Done and Total count units of work: ranges
 // in an export, chunks elsewhere. Total is zero while it is not known.
 type Event struct {
-	Stage       string // plan, export, verify, create, restore, compare, finish
+	Stage       string // plan, export, commit, verify, create, restore, compare, finish, copy, look, ask, thaw
 	Table       string // the table the news is about; empty for the whole run
 	Done, Total int64
 	Rows        int64 // rows so far in this stage
