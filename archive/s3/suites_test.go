@@ -2,8 +2,8 @@ package s3_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -102,7 +102,7 @@ func TestLargeObject(t *testing.T) {
 func at(t *testing.T, s *s3test.Server, bucket, address string) *ours.Store {
 	return open(t, s, bucket, func(c *ours.Config) {
 		c.Endpoint = "http://" + address
-		c.Prefix = strings.NewReplacer("/", "-", "#", "-").Replace(t.Name())
+		c.Prefix = fmt.Sprintf("archive-%d", buckets.Add(1))
 		c.GiveUpAfter, c.Idle, c.OnRetry = 10*time.Second, 2*time.Second, nil
 	})
 }
