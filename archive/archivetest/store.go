@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/otsnap/otsnap/archive"
@@ -29,6 +30,9 @@ func TestStore(t *testing.T, open func(t *testing.T) archive.Store) {
 		{"PutIsReadBack", putIsReadBack},
 		{"PutIsWriteOnce", putIsWriteOnce},
 		{"PutStartsAtTheOffsetOfItsBody", putStartsAtOffset},
+		{"ABodyMayComeInAnyPieces", bodyInPieces},
+		{"WhatGetOpensReadsLikeAnyReader", readsLikeAny},
+		{"ABodyMayBeLeftEarly", leftEarly},
 		{"OneOfManyRacingPutsWins", racingPuts},
 		{"ADigestThatIsRightIsTaken", rightDigest},
 		{"ADigestThatIsWrongIsNeverVouchedFor", wrongDigest},
@@ -85,6 +89,87 @@ func putStartsAtOffset(t *testing.T, s archive.Store) {
 		t.Fatal(err)
 	}
 	want(t, s, "object", "and rest")
+}
+
+func bodyInPieces(t *testing.T, s archive.Store) {
+	content := strings.Repeat("0123456789", 5000)
+	for name, pieces := range map[string]func(*strings.Reader) io.Reader{
+		"byte by byte":      func(r *strings.Reader) io.Reader { return iotest.OneByteReader(r) },
+		"half of what fits": func(r *strings.Reader) io.Reader { return iotest.HalfReader(r) },
+		"end with the data": func(r *strings.Reader) io.Reader { return eager{r} },
+		"nothing at times":  func(r *strings.Reader) io.Reader { return &hesitant{Reader: r} },
+	} {
+		whole := strings.NewReader(content)
+		body := struct {
+			io.Reader
+			io.Seeker
+		}{pieces(whole), whole}
+		if err := s.Put(t.Context(), name, body, archive.PutOptions{}); err != nil {
+			t.Errorf("Put of a body that comes %s: %v", name, err)
+			continue
+		}
+		want(t, s, name, content)
+	}
+}
+
+// hesitant reads nothing every second time, which a reader may.
+type hesitant struct {
+	io.Reader
+	now bool
+}
+
+func (h *hesitant) Read(p []byte) (int, error) {
+	if h.now = !h.now; h.now {
+		return 0, nil
+	}
+	return h.Reader.Read(p)
+}
+
+// eager ends with its last bytes, not after them.
+type eager struct{ *strings.Reader }
+
+func (e eager) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	if err == nil && e.Len() == 0 {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func readsLikeAny(t *testing.T, s archive.Store) {
+	for name, content := range map[string]string{"empty": "", "small": "rows", "large": strings.Repeat("rows ", 20_000)} {
+		put(t, s, name, content)
+		body, err := s.Get(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := iotest.TestReader(body, []byte(content)); err != nil {
+			t.Errorf("reading the %s object: %v", name, err)
+		}
+		if err := body.Close(); err != nil {
+			t.Errorf("closing what was read: %v", err)
+		}
+	}
+}
+
+// leftEarly opens more bodies than there are connections, or files, to be had if
+// a closed one kept its own.
+func leftEarly(t *testing.T, s archive.Store) {
+	content := strings.Repeat("rows ", 200_000)
+	put(t, s, "object", content)
+	for range 100 {
+		body, err := s.Get(t.Context(), "object")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(body, make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		if err := body.Close(); err != nil {
+			t.Errorf("closing a body early: %v", err)
+		}
+	}
+	want(t, s, "object", content)
 }
 
 func racingPuts(t *testing.T, s archive.Store) {

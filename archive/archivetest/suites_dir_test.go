@@ -19,3 +19,19 @@ func openDir(t *testing.T) archive.Store {
 
 func TestDirOfManyObjects(t *testing.T)    { archivetest.TestManyObjects(t, openDir) }
 func TestDirWithALargeObject(t *testing.T) { archivetest.TestLargeObject(t, openDir) }
+
+func TestDirIsAsMemory(t *testing.T) {
+	archivetest.TestModel(t, func(t *testing.T) []archive.Store {
+		path := t.TempDir()
+		var stores []archive.Store
+		for range 3 {
+			s, err := dir.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { s.Close() })
+			stores = append(stores, s)
+		}
+		return stores
+	})
+}

@@ -58,3 +58,7 @@ func TestVaultProbes(t *testing.T) {
 func TestVaultOfManyObjects(t *testing.T) {
 	TestManyObjects(t, func(*testing.T) archive.Store { return new(Vault) })
 }
+
+func TestVaultIsAsMemory(t *testing.T) {
+	TestModel(t, func(*testing.T) []archive.Store { return []archive.Store{new(Vault)} })
+}
