@@ -24,6 +24,7 @@ type clouds struct {
 	source, target string                     // addresses of instances
 	s3, oss        func(bucket string) string // make a bucket, return an archive's address in it
 	s3Server       *s3test.Server
+	alibaba        *osstest.Server
 }
 
 // newClouds starts the servers. kind is the S3 server's.
@@ -61,6 +62,7 @@ func newClouds(t *testing.T, kind string, tables ...string) *clouds {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.alibaba = alibaba
 	ossFront := httptest.NewServer(alibaba)
 	t.Cleanup(ossFront.Close)
 	c.oss = func(bucket string) string {
