@@ -95,7 +95,7 @@ func unlocked(err error) bool {
 func noLocks(err error) bool {
 	text := strings.ToLower(err.Error())
 	return code(err) == "InvalidBucketObjectLockConfiguration" ||
-		code(err) == "InvalidRequest" && (strings.Contains(text, "missing object lock") || strings.Contains(text, "missing objectlock") || strings.Contains(text, "object lock is not enabled") || strings.Contains(text, "lock configuration"))
+		code(err) == "InvalidRequest" && (strings.Contains(text, "object lock") || strings.Contains(text, "objectlock"))
 }
 
 // retains reports whether a lock keeps an object now.

@@ -96,8 +96,10 @@ func (p *putting) run() error {
 		}
 	}
 	err := p.store.retry.Do(p.ctx, func(int) error {
-		if p.maybe && p.versions {
-			// Here a server that does not know If-None-Match would keep it twice.
+		if p.maybe {
+			// Servers that refuse a large body unread end the connection over it, so
+			// that the refusal is lost; and one that does not know If-None-Match
+			// would keep a second version.
 			if _, err := p.landed(); !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/otsnap/otsnap/archive"
@@ -80,7 +81,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 }
 
 func loadConfig(ctx context.Context, c Config) (aws.Config, error) {
-	options := []func(*config.LoadOptions) error{config.WithDefaultRegion(defaultRegion)}
+	options := []func(*config.LoadOptions) error{config.WithDefaultRegion(defaultRegion), config.WithLogger(logging.Nop{})}
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
 	}
@@ -112,6 +113,7 @@ func (s *Store) clientOptions(o *s3.Options) {
 	}
 	o.Credentials = s.credentials
 	o.Retryer = aws.NopRetryer{}
+	o.Logger = logging.Nop{}
 	o.UsePathStyle = s.config.PathStyle
 	if s.config.Endpoint != "" {
 		o.BaseEndpoint = &s.config.Endpoint

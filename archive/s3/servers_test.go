@@ -188,6 +188,14 @@ var behaviours = []behaviour{
 		_, err := r.put("a", locked(types.ObjectLockModeCompliance, 1))
 		return said(err, "dropped")
 	}, plain},
+	{"... and leaves the object", "yes", "no", "no", func(r raw) string {
+		r.put("a", locked(types.ObjectLockModeCompliance, 1))
+		out, err := r.client.ListObjectsV2(r.t.Context(), &awss3.ListObjectsV2Input{Bucket: &r.bucket})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		return yes(len(out.Contents) > 0)
+	}, plain},
 	{"HEAD shows a lock", "yes", "yes", "yes", func(r raw) string {
 		r.mustPut("a", locked(types.ObjectLockModeCompliance, 1))
 		return yes(r.head("a").ObjectLockMode == types.ObjectLockModeCompliance)
