@@ -1,6 +1,6 @@
 // Package archivetest is the contract of archive.Store, and of what a store may do
-// beside, as test suites, with
-// stores to test other code against: two in memory and one that fails on cue.
+// beside, as test suites, with stores to test other code against (two in memory
+// and one that fails on cue) and bad networks to put before real ones.
 package archivetest
 
 import (
