@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -35,7 +36,7 @@ type service struct {
 	log   []string // of requests: method, a space, path, query
 }
 
-// serve starts a service with a bucket, and leaves its keys in the environment.
+// serve starts a service with a bucket.
 func serve(t *testing.T, o osstest.Options, b osstest.BucketOptions) *service {
 	t.Helper()
 	server, err := osstest.New(o)
@@ -49,10 +50,15 @@ func serve(t *testing.T, o osstest.Options, b osstest.BucketOptions) *service {
 	web := httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(web.Close)
 	s.url = web.URL
-	t.Setenv("OSS_ACCESS_KEY_ID", osstest.DefaultAccessKeyID)
-	t.Setenv("OSS_ACCESS_KEY_SECRET", osstest.DefaultAccessKeySecret)
-	t.Setenv("OSS_SESSION_TOKEN", "")
 	return s
+}
+
+// TestMain leaves the keys of the services in the environment.
+func TestMain(m *testing.M) {
+	os.Setenv("OSS_ACCESS_KEY_ID", osstest.DefaultAccessKeyID)
+	os.Setenv("OSS_ACCESS_KEY_SECRET", osstest.DefaultAccessKeySecret)
+	os.Unsetenv("OSS_SESSION_TOKEN")
+	os.Exit(m.Run())
 }
 
 func (s *service) serve(w http.ResponseWriter, r *http.Request) {
@@ -213,64 +219,6 @@ func TestStore(t *testing.T) {
 	}
 }
 
-func TestTenThousandObjectsAreListedInOrder(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
-	for _, versioning := range []string{"", "Enabled"} {
-		s := serve(t, osstest.Options{}, osstest.BucketOptions{Versioning: versioning})
-		bucket := s.client(t)
-		names := make([]string, 10_000)
-		var wg sync.WaitGroup
-		for w := range 8 {
-			wg.Go(func() {
-				for i := w; i < len(names); i += 8 {
-					names[i] = fmt.Sprintf("t/r%04d-%06d.parquet", i/100, i%100)
-					if err := bucket.PutObject(names[i], strings.NewReader("x")); err != nil {
-						t.Error(err)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		if got := list(t, s.open(t, oss.Config{}), "t/"); !slices.Equal(got, names) {
-			t.Errorf("versioning %q: got %d names, not the %d that were put in their order", versioning, len(got), len(names))
-		}
-	}
-}
-
-func TestAnObjectOf300MBIsWhole(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
-	s := serve(t, osstest.Options{Dir: t.TempDir()}, osstest.BucketOptions{})
-	store := s.open(t, oss.Config{ReadBack: oss.ReadBackAll})
-	const size = 300 << 20
-	body := io.NewSectionReader(pattern{}, 0, size)
-	if err := store.Put(t.Context(), "large", body, archive.PutOptions{Bulk: true}); err != nil {
-		t.Fatal(err)
-	}
-	got, err := store.Get(t.Context(), "large")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer got.Close()
-	if n, err := io.Copy(io.Discard, got); err != nil || n != size {
-		t.Errorf("read %d bytes, error %v; want %d", n, err, size)
-	}
-}
-
-// pattern is an endless body.
-type pattern struct{}
-
-func (pattern) ReadAt(p []byte, offset int64) (int, error) {
-	for i := range p {
-		at := offset + int64(i)
-		p[i] = byte(at ^ at>>8 ^ at>>16)
-	}
-	return len(p), nil
-}
-
 func TestASuspendedBucketIsReadAndNotWritten(t *testing.T) {
 	s := serve(t, osstest.Options{}, osstest.BucketOptions{Versioning: "Enabled"})
 	put(t, s.open(t, oss.Config{}), "a", "first")
@@ -382,33 +330,6 @@ func shadowsOf(t *testing.T, s *oss.Store, prefix string) []archive.Shadow {
 		all = append(all, shadow)
 	}
 	return all
-}
-
-func TestTheOldestOfMoreVersionsThanAPageIsFound(t *testing.T) {
-	s := serve(t, osstest.Options{}, osstest.BucketOptions{Versioning: "Enabled"})
-	store := s.open(t, oss.Config{})
-	put(t, store, "a", "first")
-	put(t, store, "a/b", "beside")
-	bucket := s.client(t)
-	for i := range 1100 {
-		if err := bucket.PutObject("a", strings.NewReader(fmt.Sprint("later ", i))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want(t, store, "a", "first")
-	want(t, store, "a/b", "beside")
-	if got := list(t, store, ""); !slices.Equal(got, []string{"a", "a/b"}) {
-		t.Errorf("listed %q", got)
-	}
-	if got := len(shadowsOf(t, store, "a")); got != 1100 {
-		t.Errorf("got %d shadows, want 1100", got)
-	}
-	if err := store.Delete(t.Context(), "a"); err != nil {
-		t.Fatal(err)
-	}
-	if got := list(t, store, ""); !slices.Equal(got, []string{"a/b"}) {
-		t.Errorf("after Delete: listed %q", got)
-	}
 }
 
 func TestVersionsAreFoundOutFromAnswersWhereNobodyMayAsk(t *testing.T) {
