@@ -164,7 +164,7 @@ func (d *destination) use(ctx context.Context, plan *manifest.Plan, sealed []byt
 	case err != nil:
 		return fmt.Errorf("snapshot: export: %w", err)
 	}
-	return fmt.Errorf("snapshot: export: retention %s: %w", lockText(d.lock), tooWeak(bucket))
+	return fmt.Errorf("snapshot: export: retention %s: %w", lockText(d.lock), tooWeak(ctx, d.Store, bucket))
 }
 
 // asked is the lock to put objects with.

@@ -22,7 +22,7 @@ var (
 
 	// ErrShadowed is wrapped when something is laid over an object: a newer version
 	// or a delete marker.
-	ErrShadowed = errors.New("object is hidden")
+	ErrShadowed = errors.New("object is shadowed")
 
 	// ErrDiffers is wrapped when a live table is not what was signed.
 	ErrDiffers = errors.New("differs from what was signed")

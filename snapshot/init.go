@@ -117,12 +117,18 @@ func (s Setup) possible(ctx context.Context, store archive.Store) error {
 	if bucket.covers(s.term(), s.Now()) {
 		return nil
 	}
-	return fmt.Errorf("retention %s: %w", s.term(), tooWeak(bucket))
+	return fmt.Errorf("retention %s: %w", s.term(), tooWeak(ctx, store, bucket))
 }
 
 // tooWeak says that a store which cannot lock objects one by one does not retain
 // them as asked either.
-func tooWeak(bucket term) error {
+func tooWeak(ctx context.Context, store archive.Store, bucket term) error {
+	if b, ok := store.(archive.BucketLocker); ok && bucket.isZero() {
+		if lock, err := b.BucketLock(ctx); err == nil && lock.State == archive.BucketOpen && !lock.Expired {
+			return fmt.Errorf("the store cannot lock single objects, and the lock of its bucket, of %d days, is not final: complete it before %s, or it is void: %w",
+				lock.Days, manifest.At(lock.Deadline), errors.ErrUnsupported)
+		}
+	}
 	if bucket.isZero() {
 		return fmt.Errorf("the store cannot lock objects, and nothing retains all of its bucket: %w", errors.ErrUnsupported)
 	}

@@ -153,6 +153,7 @@ func TestARetentionTheStoreCannotGiveIsRefused(t *testing.T) {
 		"a bucket that retains nothing":    {newWorm(0), archive.Compliance, week, "nothing retains", 0},
 		"a bucket that retains less long":  {newWorm(6), archive.Compliance, week, "compliance for 6d", 0},
 		"a bucket, short of a leap day":    {newWorm(7*365 + 1), archive.Compliance, archive.Period{Years: 7}, "which is less", 0},
+		"a year that is not a leap year's": {newWorm(365), archive.Compliance, archive.Period{Years: 1}, "which is less", 0},
 		"a period without a mode":          {new(archivetest.Vault), archive.Unlocked, week, "without a mode", 0},
 		"a mode without a period":          {new(archivetest.Vault), archive.Compliance, archive.Period{}, "without a period", 0},
 		"a bucket's lock of a store alone": {newWorm(7), archive.Unlocked, week, "without a mode", 0},
@@ -165,6 +166,38 @@ func TestARetentionTheStoreCannotGiveIsRefused(t *testing.T) {
 		if left := len(contents(t, test.store)); left != test.left || snapshot.Exists(t.Context(), test.store) {
 			t.Errorf("%s: %d objects are there, want %d", name, left, test.left)
 		}
+	}
+}
+
+// undecided is a store whose bucket has a lock that is not final.
+type undecided struct {
+	*wormStore
+	archive.BucketLocker
+}
+
+func TestABucketsLockThatIsNotFinalIsNamed(t *testing.T) {
+	worm, key := newWorm(0), newKey(t)
+	store := undecided{worm, worm.vault}
+	begun, err := store.StartBucketLock(t.Context(), 400)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setup := snapshot.Setup{Kind: "test", Mode: archive.Compliance, Period: archive.Period{Years: 1}}
+	_, err = snapshot.Init(t.Context(), store, policyOf(1, key), setup, key)
+	if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "complete it before "+manifest.At(begun.Deadline).String()) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestANotaryMayMakeAnArchive that others export to.
+func TestANotaryMayMakeAnArchive(t *testing.T) {
+	exporter, notary := newKey(t), newKey(t)
+	policy := policyOf(1, exporter)
+	policy.Keys = append(policy.Keys, manifest.NewPolicyKey("notary", manifest.Notary, notary.Key()))
+	store := new(archivetest.Memory)
+	made := initiate(t, store, snapshot.Setup{}, policy, notary)
+	if settings, err := open(t, store, made.Trust).Settings(t.Context()); err != nil || settings == nil {
+		t.Errorf("got %+v, %v", settings, err)
 	}
 }
 

@@ -257,9 +257,12 @@ func (v *verifier) thawFirst(ctx context.Context, cause error) error {
 	if !errors.Is(cause, archive.ErrFrozen) {
 		return cause
 	}
+	if inner := errors.Unwrap(cause); inner != nil {
+		cause = inner // it said that it is about this verification
+	}
 	frozen, first := v.frozen(ctx)
 	if frozen == 0 {
-		return fmt.Errorf("%w; otsnap thaw gets what is frozen", cause)
+		return fmt.Errorf("snapshot: verify: %w; otsnap thaw gets what is frozen", cause)
 	}
 	return fmt.Errorf("snapshot: verify: %d of %d chunks of snapshot %s are in an archive tier, the first %s; otsnap thaw gets them: %w",
 		frozen, len(v.reading), v.reading[0].entry.Manifest.Snapshot, first, cause)

@@ -107,6 +107,11 @@ func TestASnapshotIsRetainedAsAskedAndSaysSo(t *testing.T) {
 				if err == nil || chainErr != nil || len(chain) > 0 {
 					t.Errorf("got %v with %d snapshots, want it refused", err, len(chain))
 				}
+				for name := range contents(t, test.store) {
+					if strings.Contains(name, "/plain/") {
+						t.Errorf("%s was written before that was clear", name)
+					}
+				}
 				return
 			}
 			if err != nil {
@@ -483,6 +488,51 @@ func TestTwoArchivesThatCannotBeOneExport(t *testing.T) {
 	}
 	if ids := unfinished(t, []*snapshot.Archive{a, b}); len(ids) > 0 {
 		t.Errorf("plans were written: %v", ids)
+	}
+}
+
+// TestPlansThatDifferAreNotResumedAsOne has an archive where somebody signed another
+// plan under the same id.
+func TestPlansThatDifferAreNotResumedAsOne(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 200)
+	key := newKey(t)
+	vaults := []*archivetest.Vault{new(archivetest.Vault), new(archivetest.Vault)}
+	var whole, broken []*snapshot.Archive
+	for _, v := range vaults {
+		a := open(t, v, initiate(t, v, snapshot.Setup{}, policyOf(1, key), key).Trust)
+		store := &watching{Vault: v, broken: func(name string) bool { return strings.Contains(name, "/plain/") }}
+		whole, broken = append(whole, a), append(broken, &snapshot.Archive{Store: store, Policy: a.Policy, Trust: a.Trust})
+	}
+	run := exporting(t, s, nil, key, "plain")
+	run.To = broken
+	if _, err := run.Run(t.Context()); err == nil {
+		t.Fatal("the export should have broken")
+	}
+	ids := unfinished(t, whole)
+	if len(ids) != 2 || ids[0] != ids[1] {
+		t.Fatalf("unfinished are %q", ids)
+	}
+	name := manifest.PlanName(ids[0])
+	plan, err := manifest.OpenPlan(contents(t, vaults[1])[name], whole[1].Policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan.ChunkBytes++
+	sealed, err := manifest.SealPlan(t.Context(), plan, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vaults[1].Replace(name, sealed)
+	run.To, run.Resume = whole, "latest"
+	if _, err := run.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "one by one") {
+		t.Errorf("resumed together: %v", err)
+	}
+	for i, a := range whole {
+		run.To = []*snapshot.Archive{a}
+		if _, err := run.Run(t.Context()); err != nil {
+			t.Errorf("archive %d alone: %v", i, err)
+		}
 	}
 }
 
