@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,6 +34,16 @@ func TestLayers(t *testing.T) {
 		sdk    = "github.com/aliyun/aliyun-tablestore-go-sdk"
 		pebble = "github.com/cockroachdb/pebble"
 	)
+	clouds := map[string]string{ // SDKs of object storage, and who imports them
+		"github.com/aws/":                     "archive/s3",
+		"github.com/aliyun/aliyun-oss-go-sdk": "archive/oss",
+		"github.com/aliyun/credentials-go":    "archive/oss",
+	}
+	testsOnly := []string{
+		module + "/snapshot/tablestore/local", module + "/cmd/otsnap/internal/sample", module + "/archive/archivetest",
+		module + "/archive/s3/s3test", module + "/archive/oss/osstest",
+		"github.com/Shopify/toxiproxy", "github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager",
+	}
 	standard := map[string]bool{}
 	for _, p := range packages {
 		standard[p.ImportPath] = p.Standard
@@ -65,12 +76,17 @@ func TestLayers(t *testing.T) {
 			if strings.HasPrefix(imported, pebble) && !inside(p.ImportPath, "snapshot/tablestore/local") {
 				t.Errorf("%s imports Pebble; only snapshot/tablestore/local does", p.ImportPath)
 			}
+			for sdk, home := range clouds {
+				if strings.HasPrefix(imported, sdk) && !inside(p.ImportPath, home) && !inside(p.ImportPath, "cmd/otsnap/internal") {
+					t.Errorf("%s imports %s; only %s does", p.ImportPath, imported, home)
+				}
+			}
 		}
 		if p.ImportPath != module+"/cmd/otsnap" {
 			continue
 		}
 		for _, d := range p.Deps {
-			if strings.HasPrefix(d, pebble) || inside(d, "snapshot/tablestore/local") || inside(d, "cmd/otsnap/internal/sample") {
+			if strings.HasPrefix(d, pebble) || slices.ContainsFunc(testsOnly, func(prefix string) bool { return strings.HasPrefix(d, prefix) }) {
 				t.Errorf("the otsnap binary links %s; a binary that holds production credentials must not", d)
 			}
 		}
