@@ -69,7 +69,7 @@ func build(ctx context.Context, pkg, folder, path string) error {
 		return err
 	}
 	defer os.RemoveAll(temp)
-	cmd := exec.CommandContext(ctx, "go", "install", "-trimpath", pkg)
+	cmd := exec.CommandContext(ctx, "go", "install", pkg)
 	cmd.Dir = temp
 	cmd.Env = append(os.Environ(), "GOBIN="+temp, "GOFLAGS=", "GOWORK=off", "GOOS=", "GOARCH=")
 	if out, err := cmd.CombinedOutput(); err != nil {
