@@ -95,6 +95,8 @@ func (s *Store) connectionAdvice(right, where string, err error) string {
 	var dns *net.DNSError
 	text := err.Error()
 	switch {
+	case denied(err) && strings.HasPrefix(right, "s3:GetObject"):
+		return fmt.Sprintf("the credentials need the rights %s and s3:ListBucket on %s; without the second, what is missing looks like this too", right, where)
 	case denied(err) && right != "":
 		return fmt.Sprintf("the credentials need the right %s on %s", right, where)
 	case denied(err):

@@ -279,7 +279,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		want   []string
 	}{
 		{404, "NoSuchBucket", []string{"bucket bucket at http://127.0.0.1", "does not exist; create it"}},
-		{403, "AccessDenied", []string{"the credentials need the right s3:", "bucket"}},
+		{403, "AccessDenied", []string{"the credentials need the right", "s3:", "bucket"}},
 		{403, "InvalidAccessKeyId", []string{"the server does not know the access key", "profile="}},
 		{403, "SignatureDoesNotMatch", []string{"the secret key is not that of the access key"}},
 		{400, "InvalidToken", []string{"expired or is void"}},
@@ -319,6 +319,65 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestARefusedDeleteIsLockedOnlyIfItIs has a server refuse it for lack of rights,
+// and for a lock.
+func TestARefusedDeleteIsLockedOnlyIfItIs(t *testing.T) {
+	f := newFake(t)
+	f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodDelete {
+			return false
+		}
+		fail(w, http.StatusForbidden, "AccessDenied")
+		return true
+	}
+	s := f.open(t, nil)
+	put(t, s, "a", "content", archive.PutOptions{})
+	err := s.Delete(t.Context(), "a")
+	wantError(t, err, "the credentials need the right s3:DeleteObject")
+	if errors.Is(err, archive.ErrLocked) {
+		t.Errorf("without a right: got %v, want no archive.ErrLocked", err)
+	}
+	f.headers = map[string]string{"X-Amz-Object-Lock-Mode": "GOVERNANCE", "X-Amz-Object-Lock-Retain-Until-Date": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}
+	if err := s.Delete(t.Context(), "a"); !errors.Is(err, archive.ErrLocked) || errors.Is(err, archive.ErrUnavailable) {
+		t.Errorf("with a lock: got %v, want archive.ErrLocked", err)
+	}
+}
+
+// TestRightsThatOnlyAskAreNotNeeded has credentials that may read and write
+// objects, and ask nothing of the bucket.
+func TestRightsThatOnlyAskAreNotNeeded(t *testing.T) {
+	f := newFake(t)
+	f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if object(r) || r.URL.Query().Has("list-type") {
+			return false
+		}
+		fail(w, http.StatusForbidden, "AccessDenied")
+		return true
+	}
+	s := f.open(t, nil)
+	put(t, s, "a", "content", archive.PutOptions{})
+	want(t, s, "a", "content")
+	found := probe(t, s, "a")
+	for name, state := range map[string]archive.State{archive.CanCreateOnly: archive.Supported, archive.CanVersion: archive.Unknown, archive.CanLock: archive.Unknown, archive.CanHold: archive.Unknown} {
+		if found[name].State != state {
+			t.Errorf("the probe says %s is %s (%s), want %s", name, found[name].State, found[name].Detail, state)
+		}
+	}
+	if detail := found[archive.CanCreateOnly].Detail; !strings.Contains(detail, "s3:GetBucketVersioning") {
+		t.Errorf("the probe says of create-only %q, and not that versions could not be seen", detail)
+	}
+	var err error
+	for _, e := range s.Shadows(t.Context(), "") {
+		err = e
+	}
+	if !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Shadows: got %v, want errors.ErrUnsupported", err)
+	}
+	if _, _, err := s.DefaultLock(t.Context()); !errors.Is(err, archive.ErrUnavailable) {
+		t.Errorf("DefaultLock: got %v, want archive.ErrUnavailable", err)
 	}
 }
 

@@ -68,13 +68,21 @@ func (s *Store) head(ctx context.Context, key, version string) (archive.Info, er
 
 func (s *Store) headObject(ctx context.Context, key, version string) (*s3.HeadObjectOutput, error) {
 	var out *s3.HeadObjectOutput
-	err := s.do(ctx, "s3:GetObject", func(o func(*s3.Options)) (err error) {
+	err := s.do(ctx, reads(version), func(o func(*s3.Options)) (err error) {
 		out, err = s.client.HeadObject(ctx, &s3.HeadObjectInput{
 			Bucket: &s.config.Bucket, Key: &key, VersionId: optional(version), ChecksumMode: types.ChecksumModeEnabled,
 		}, o)
 		return err
 	})
-	return out, s.absent(ctx, "s3:GetObject", err)
+	return out, s.absent(ctx, reads(version), err)
+}
+
+// reads is the right to read an object, or a version of it.
+func reads(version string) string {
+	if version == "" {
+		return "s3:GetObject"
+	}
+	return "s3:GetObjectVersion"
 }
 
 func infoOf(out *s3.HeadObjectOutput) archive.Info {

@@ -29,7 +29,7 @@ func (s *Store) bucketLocking(ctx context.Context) (locking, error) {
 			return err
 		})
 		switch {
-		case denied(err):
+		case denied(err), code(err) == "InvalidArgument", code(err) == "InvalidRequest":
 			return locking{state: archive.Unknown}, nil
 		case err != nil && (unsupported(err) || code(err) == "ObjectLockConfigurationNotFoundError" || code(err) == "NoSuchObjectLockConfiguration"):
 			return locking{state: archive.Absent}, nil
@@ -51,7 +51,7 @@ func (s *Store) bucketLocking(ctx context.Context) (locking, error) {
 func (s *Store) DefaultLock(ctx context.Context) (archive.Mode, archive.Period, error) {
 	l, err := s.bucketLocking(ctx)
 	if err == nil && l.state == archive.Unknown {
-		err = &explained{"AccessDenied: " + fmt.Sprintf("the credentials need the right s3:GetBucketObjectLockConfiguration on bucket %s", s.config.Bucket), archive.ErrUnavailable}
+		err = errors.New("the server does not tell; if it has locks, the credentials need the right s3:GetBucketObjectLockConfiguration")
 	}
 	if err != nil {
 		return archive.Unlocked, archive.Period{}, s.failed(ctx, "read the default lock of bucket", s.config.Bucket, err)

@@ -211,7 +211,7 @@ func (p *probing) lock() (archive.State, string, error) {
 	case l.state == archive.Absent:
 		return l.state, "the bucket was made without it", nil
 	case l.state == archive.Unknown:
-		return l.state, "the credentials lack the right s3:GetBucketObjectLockConfiguration", nil
+		return l.state, "the server does not tell; if it has locks, the credentials need the right s3:GetBucketObjectLockConfiguration", nil
 	case l.mode == archive.Unlocked:
 		return l.state, "the bucket locks nothing by default", nil
 	}

@@ -65,7 +65,11 @@ func (s *Store) put(ctx context.Context, name string, body io.ReadSeeker, opts a
 	if err != nil {
 		return err
 	}
-	p := &putting{store: s, ctx: ctx, key: s.config.key(name), source: src, versions: versions, want: s.wanted(opts)}
+	bucket, err := s.bucketLocking(ctx)
+	if err != nil {
+		return err
+	}
+	p := &putting{store: s, ctx: ctx, key: s.config.key(name), source: src, versions: versions, bucket: bucket, want: s.wanted(opts)}
 	if err := p.run(); err != nil {
 		return err
 	}
@@ -81,7 +85,8 @@ type putting struct {
 	ctx      context.Context
 	key      string
 	source   *source
-	versions bool // the bucket keeps them
+	versions bool    // the bucket keeps them
+	bucket   locking // what it does by itself
 	want     wanted
 
 	maybe   bool   // an earlier try may have landed, its answer was lost
@@ -302,12 +307,8 @@ func (p *putting) confirm() error {
 // server did not: MinIO does not to objects with a legal hold, and versitygw's
 // default ends for all objects alike, at a time counted from when it was set.
 func (p *putting) lockByDefault() error {
-	if p.want.lock.Mode != archive.Unlocked {
+	if p.want.lock.Mode != archive.Unlocked || p.bucket.mode == archive.Unlocked {
 		return nil
-	}
-	bucket, err := p.store.bucketLocking(p.ctx)
-	if err != nil || bucket.mode == archive.Unlocked {
-		return err
 	}
 	info, err := p.store.head(p.ctx, p.key, p.version)
 	if denied(err) {
@@ -316,7 +317,7 @@ func (p *putting) lockByDefault() error {
 	if err != nil || info.Lock.Mode != archive.Unlocked {
 		return err
 	}
-	err = p.store.putRetention(p.ctx, p.key, info.Version, archive.Lock{Mode: bucket.mode, Until: bucket.period.After(time.Now())}, false)
+	err = p.store.putRetention(p.ctx, p.key, info.Version, archive.Lock{Mode: p.bucket.mode, Until: p.bucket.period.After(time.Now())}, false)
 	if err != nil {
 		return fmt.Errorf("the object is there, without the lock that its bucket should give it: %w", err)
 	}

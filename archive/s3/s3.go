@@ -166,7 +166,7 @@ func (s *Store) get(ctx context.Context, name string) (*remote.Body, error) {
 		if code(err) == "InvalidObjectState" {
 			return fmt.Errorf("%w (%s)", archive.ErrFrozen, brief(err))
 		}
-		return s.absent(ctx, "s3:GetObject", err)
+		return s.absent(ctx, reads(version), err)
 	})
 	return b, err
 }
