@@ -273,7 +273,7 @@ func (p *put) first(ctx context.Context) error {
 	}
 	id, err := p.find(ctx, p.key)
 	if err != nil {
-		return fmt.Errorf("stored, but whether as the first cannot be told: %w", err)
+		return unconfirmed("known to be the first", err)
 	}
 	if id == p.version {
 		return nil
@@ -314,7 +314,7 @@ func (p *put) confirm(ctx context.Context) error {
 	if p.class() != "" || p.config.SSE != "" {
 		header, err := p.head(ctx, p.key, p.version)
 		if err != nil {
-			return fmt.Errorf("stored, but not confirmed: %w", err)
+			return unconfirmed("confirmed", err)
 		}
 		if err := p.granted(header); err != nil {
 			return p.undo(ctx, err)
@@ -325,12 +325,21 @@ func (p *put) confirm(ctx context.Context) error {
 	}
 	same, err := p.same(ctx, p.version)
 	if err != nil {
-		return fmt.Errorf("stored, but not read back: %w", err)
+		return unconfirmed("read back", err)
 	}
 	if !same {
 		return p.undo(ctx, errors.New("read back, it has other bytes than were put"))
 	}
 	return nil
+}
+
+// unconfirmed says that what was stored could not be looked at. That somebody has
+// removed it in between is no answer to a Put.
+func unconfirmed(what string, err error) error {
+	if missing(err) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("stored, but gone before it was %s: %v: %w", what, err, archive.ErrUnavailable)
+	}
+	return fmt.Errorf("stored, but not %s: %w", what, err)
 }
 
 // granted reports what of the headers the service dropped.

@@ -32,6 +32,17 @@ func TestLargeObject(t *testing.T) {
 	})
 }
 
+// TestModel has two stores of one archive, as two processes would. The bucket keeps
+// no versions: OSS tells everyone who removes a version by its id that it is gone,
+// also who came second.
+func TestModel(t *testing.T) {
+	t.Parallel()
+	archivetest.TestModel(t, func(t *testing.T) []archive.Store {
+		s := serve(t, osstest.Options{}, osstest.BucketOptions{})
+		return []archive.Store{s.open(t, oss.Config{Prefix: "p"}), s.open(t, oss.Config{Prefix: "p"})}
+	})
+}
+
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	archivetest.TestVersions(t, func(t *testing.T) archivetest.VersionedBucket {
