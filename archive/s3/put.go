@@ -161,17 +161,28 @@ func (p *putting) send() error {
 		if p.version == "" && p.versions {
 			p.version = nullVersion
 		}
+		p.store.mu.Lock()
+		p.store.wrote = true
+		p.store.mu.Unlock()
 		return nil
 	case status(err) == http.StatusPreconditionFailed:
 		return p.refused()
 	case temporary(err):
 		p.maybe = true
 		return err
-	case code(err) == "ExistingObjectIsDirectory" && p.crowded < maxCrowded:
+	case p.inTheWay(err) && p.crowded < maxCrowded:
 		p.crowded++
 		return again{err}
 	}
 	return p.want.refusal(err)
+}
+
+// inTheWay reports whether the server may have met such a folder: versitygw says
+// so, MinIO says AccessDenied to who could put until now.
+func (p *putting) inTheWay(err error) bool {
+	p.store.mu.Lock()
+	defer p.store.mu.Unlock()
+	return code(err) == "ExistingObjectIsDirectory" || denied(err) && p.store.wrote
 }
 
 func (p *putting) input() *s3.PutObjectInput {

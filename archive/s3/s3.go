@@ -38,6 +38,7 @@ type Store struct {
 	mu     sync.Mutex
 	region string
 	seen   bool              // the bucket has answered as one that exists
+	wrote  bool              // a PUT has succeeded
 	oldest map[string]string // version ids by key, see cache
 
 	versioning once[versioning]

@@ -139,8 +139,9 @@ func client(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// silent is a server that takes connections and says nothing but greeting.
-func silent(t *testing.T, greeting string) string {
+// silent is a server that takes connections and says nothing but answer, to what
+// comes first.
+func silent(t *testing.T, answer string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +154,10 @@ func silent(t *testing.T, greeting string) string {
 				return
 			}
 			t.Cleanup(func() { conn.Close() })
-			io.WriteString(conn, greeting)
+			if answer != "" {
+				conn.Read(make([]byte, 1))
+				io.WriteString(conn, answer)
+			}
 		}
 	}()
 	return "http://" + l.Addr().String()
