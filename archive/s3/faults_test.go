@@ -108,7 +108,6 @@ func TestExpiredCredentialsAreReadAnew(t *testing.T) {
 		fail(w, http.StatusBadRequest, "ExpiredToken")
 		return true
 	}
-	s := f.open(t, nil)
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
@@ -401,7 +400,6 @@ func TestServersThatCannotBeReachedAreNamed(t *testing.T) {
 	t.Run("NoCredentials", func(t *testing.T) {
 		f := newFake(t)
 		t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-		s := f.open(t, short)
 		t.Setenv("AWS_ACCESS_KEY_ID", "")
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 		s, err := s3.Open(t.Context(), s3.Config{Bucket: "bucket", Endpoint: f.URL, PathStyle: true, GiveUpAfter: time.Second})
