@@ -149,7 +149,7 @@ func checkTier(store archive.Store, tier string) error {
 
 // looked tells what a look has found, and how to go on.
 func (a *app) looked(report *snapshot.ThawReport, err error) error {
-	return a.toldThaw(report, err, func(w io.Writer) {
+	told := a.toldThaw(report, err, func(w io.Writer) {
 		printThaw(w, report)
 		printThawNotes(w, report)
 		switch {
@@ -157,29 +157,43 @@ func (a *app) looked(report *snapshot.ThawReport, err error) error {
 		case report.Ready():
 			fmt.Fprintln(w, "ready: everything can be read now")
 		case report.Frozen.Objects > 0:
-			fmt.Fprintln(w, "nothing was asked for; to ask for what is frozen, say --yes as well")
+			fmt.Fprintln(w, "nothing was asked for")
 		default:
 			fmt.Fprintln(w, "everything was asked for; it is not there yet")
 		}
 	})
+	if told == nil && report.Frozen.Objects > 0 {
+		return advise(notReady(report), "to ask for what is frozen, say --yes as well")
+	}
+	return waiting(told, report)
 }
 
-// asked tells what was asked for, and ends with exitFrozen while not everything
-// is there.
+// asked tells what was asked for.
 func (a *app) asked(report *snapshot.ThawReport, err error) error {
-	ready := report.Total.Objects - report.Frozen.Objects - report.Thawing.Objects
-	told := a.toldThaw(report, err, func(w io.Writer) {
+	return waiting(a.toldThaw(report, err, func(w io.Writer) {
 		fmt.Fprintf(w, "asked for: %s, %s, for %s, %s\n", console.Count(report.Asked.Objects, "object"), console.Bytes(report.Asked.Bytes),
 			console.Count(report.Days, "day"), atTier(report.Tier))
-		fmt.Fprintf(w, "ready: %s of %s\n", console.Number(ready), console.Count(report.Total.Objects, "object"))
+		fmt.Fprintf(w, "ready: %s of %s\n", console.Number(readable(report)), console.Count(report.Total.Objects, "object"))
 		printUntil(w, report)
 		printThawNotes(w, report)
-	})
-	if told != nil || report.Ready() {
-		return told
+	}), report)
+}
+
+func readable(r *snapshot.ThawReport) int64 {
+	return r.Total.Objects - r.Frozen.Objects - r.Thawing.Objects
+}
+
+// notReady is an error while not everything can be read.
+func notReady(r *snapshot.ThawReport) error {
+	return labelled{fmt.Errorf("%s of %s can be read", console.Number(readable(r)), console.Count(r.Total.Objects, "object")), archive.ErrFrozen}
+}
+
+// waiting is the outcome of a run after which nothing is left but to wait.
+func waiting(outcome error, r *snapshot.ThawReport) error {
+	if outcome != nil || r.Ready() {
+		return outcome
 	}
-	return advise(labelled{fmt.Errorf("%s of %s can be read; the others are thawing", console.Number(ready), console.Count(report.Total.Objects, "object")), archive.ErrFrozen},
-		"come back with the same command in a while, or let it --wait: nothing is asked for twice")
+	return advise(fmt.Errorf("%w; the others are thawing", notReady(r)), "come back with the same command in a while, or let it --wait: nothing is asked for twice")
 }
 
 // toldThaw prints a report as the user wants it, and returns the error of the run.

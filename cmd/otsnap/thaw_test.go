@@ -34,7 +34,7 @@ func TestThawOnOSS(t *testing.T) {
 	c.ends(exitUsage, "thaw", c.archive, "--tier", "Yesterday")
 	c.tells("--tier Yesterday: the store has Expedited, Standard, Bulk")
 	for range 2 {
-		c.ends(0, "thaw", c.archive, "--days", "3")
+		c.ends(exitFrozen, "thaw", c.archive, "--days", "3")
 		c.tells("Archive         2", "to ask for: 2 objects", "for 3 days, at the store's usual speed", "nothing was asked for")
 	}
 	c.ends(exitFrozen, "thaw", c.archive, "--days", "3", "--yes")
@@ -42,7 +42,7 @@ func TestThawOnOSS(t *testing.T) {
 	c.forward(time.Second)
 	c.ends(exitFrozen, "thaw", c.archive, "--days", "3", "--yes")
 	c.tells("asked for before, and thawing: 2 objects", "asked for: 0 objects")
-	c.ends(0, "thaw", c.archive)
+	c.ends(exitFrozen, "thaw", c.archive)
 	c.tells("everything was asked for; it is not there yet")
 
 	c.forward(2 * time.Hour)
