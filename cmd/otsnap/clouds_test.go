@@ -115,7 +115,7 @@ func TestMainJobAcrossClouds(t *testing.T) {
 					c.t = t
 					c.must("init", way.from, "--key", key)
 					begin := time.Now()
-					kills := c.killedUntilDone("export", c.source, way.from, "--key", key, "--chunk-size", "4MiB", "--split-size", "16MiB")
+					kills := c.killedUntilDone("export", c.source, way.from, "--key", key, "--chunk-size", "1MiB", "--split-size", "8MiB")
 					exported := time.Since(begin)
 					c.must("verify", way.from, "--level", "rows")
 					kills += c.killedUntilDone("copy", way.from, way.to)
@@ -143,14 +143,14 @@ func TestMainJobAcrossClouds(t *testing.T) {
 // moments until it is done before that.
 func (c *clouds) killedUntilDone(args ...string) (kills int) {
 	c.t.Helper()
-	limit := 60 * time.Millisecond
+	limit := 40 * time.Millisecond
 	for try := 0; ; try++ {
 		command := args
 		if try > 0 && args[0] == "export" {
 			command = append(args[:len(args):len(args)], "--resume")
 		}
 		out, killed, err := c.start(limit, command...)
-		limit += limit / 3
+		limit += limit / 5
 		switch {
 		case err == nil:
 			return kills
