@@ -97,7 +97,7 @@ func (c *ceph) start() error {
 		return err
 	}
 	const osd = "6d2c2f3b-8b1f-4e1f-8b68-0123456789ab"
-	if err := c.command("ceph", "-c", c.path("ceph.conf"), "--connect-timeout", "30", "osd", "new", osd, "0"); err != nil {
+	if err := c.register(osd); err != nil {
 		return err
 	}
 	if err := c.command("ceph-osd", "-c", c.path("ceph.conf"), "-i", "0", "--mkfs", "--osd-uuid", osd); err != nil {
@@ -136,6 +136,19 @@ func (c *ceph) classes() error {
 		}
 	}
 	return nil
+}
+
+// register makes the store known to the monitor, which refuses everything until
+// it has found that it is alone.
+func (c *ceph) register(osd string) error {
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := c.command("ceph", "-c", c.path("ceph.conf"), "--connect-timeout", "30", "osd", "new", osd, "0")
+		if err == nil || c.ctx.Err() != nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // configure writes ceph.conf and returns the monitor's address.
