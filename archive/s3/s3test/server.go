@@ -73,12 +73,22 @@ type Server struct {
 
 // Start starts a server that keeps everything in dir, and waits until it answers.
 func Start(ctx context.Context, kind, dir string) (*Server, error) {
-	s, err := start(ctx, kind, dir)
+	var s *Server
+	var err error
+	for range 3 { // a free port may be taken before the server listens on it
+		s, err = start(ctx, kind, dir)
+		if err == nil || !errors.Is(err, errEnded) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("s3test: start %s: %w", kind, err)
 	}
 	return s, nil
 }
+
+// errEnded is wrapped by the error of a server that ended at once.
+var errEnded = errors.New("ended")
 
 func start(ctx context.Context, kind, dir string) (*Server, error) {
 	begin := map[string]func(context.Context, *Server, string, string) error{VersityGW: startVersityGW, MinIO: startMinIO, Ceph: startCeph}[kind]
@@ -150,7 +160,7 @@ func (s *Server) ready(ctx context.Context) error {
 		}
 		for _, p := range s.processes {
 			if ended, reason := p.ended(); ended {
-				return fmt.Errorf("%s ended (%v):\n%s", filepath.Base(p.cmd.Path), reason, p.tail())
+				return fmt.Errorf("%s %w (%v):\n%s", filepath.Base(p.cmd.Path), errEnded, reason, p.tail())
 			}
 		}
 		select {
