@@ -46,8 +46,8 @@ func (c *credentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 // meet the same expired token one has to do it.
 const renewEvery = time.Second
 
-// renew forgets the credentials. That of used which were still waiting for an
-// answer are not the last to fail does no harm.
+// renew loads the credentials anew. Requests that are on their way with the old
+// ones may fail a little later, and find that it was just done.
 func (c *credentials) renew(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
