@@ -39,14 +39,20 @@ type Entry struct {
 	Size     int64 // of the object, bytes
 }
 
-// Exists reports whether the store holds an archive, as far as can be seen.
-func Exists(ctx context.Context, store archive.Store) bool {
-	body, err := store.Get(ctx, manifest.PolicyName(1))
-	if err != nil {
-		return false
+// absent makes sure that the store holds no archive yet. One that does is
+// fs.ErrExist; that it could not be asked is no answer.
+func absent(ctx context.Context, store archive.Store) error {
+	name := manifest.PolicyName(1)
+	body, err := store.Get(ctx, name)
+	switch {
+	case isNotExist(err):
+		return nil
+	case err == nil:
+		body.Close()
+	case !errors.Is(err, archive.ErrFrozen): // which is there as well
+		return fmt.Errorf("whether there is an archive already, %s: %w", name, err)
 	}
-	body.Close()
-	return true
+	return fmt.Errorf("there is an archive already: %s: %w", name, fs.ErrExist)
 }
 
 // put stores data under name. An object that is there already is as good if its

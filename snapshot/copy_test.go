@@ -431,7 +431,7 @@ func TestNothingIsWrittenWhereSomethingElseIs(t *testing.T) {
 	if _, err := copying(o.Archive, overwriting).Run(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("a store that overwrites: got %v, want ErrUnsupported", err)
 	}
-	if snapshot.Exists(t.Context(), overwriting) {
+	if isArchive(t, overwriting) {
 		t.Error("there is an archive in a store that overwrites")
 	}
 }

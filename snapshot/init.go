@@ -71,8 +71,8 @@ func initiate(ctx context.Context, store archive.Store, policy *manifest.Policy,
 	if err := setup.possible(ctx, store); err != nil {
 		return Initiated{}, err
 	}
-	if Exists(ctx, store) {
-		return Initiated{}, fmt.Errorf("there is an archive already: %s: %w", manifest.PolicyName(1), fs.ErrExist)
+	if err := absent(ctx, store); err != nil {
+		return Initiated{}, err
 	}
 	for _, f := range manifest.Files() {
 		if err := put(ctx, store, f.Name, f.Data); err != nil {
@@ -215,28 +215,36 @@ func place(ctx context.Context, store archive.Store, lock archive.Lock, report, 
 			return err
 		}
 	}
-	if err := replace(ctx, store, manifest.StoreName, report); err != nil {
+	err := put(ctx, store, manifest.StoreName, report)
+	if errors.Is(err, fs.ErrExist) {
+		// An Init that was interrupted left it, unless another made the archive meanwhile.
+		if err = absent(ctx, store); err == nil {
+			err = replace(ctx, store, manifest.StoreName, report)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return store.Put(ctx, manifest.PolicyName(1), bytes.NewReader(policy), archive.PutOptions{SHA256: manifest.Sum(policy), Lock: lock})
 }
 
-// replace puts data in place of what an Init that was interrupted may have left.
+// replace puts data in place of what another Init has put there.
 func replace(ctx context.Context, store archive.Store, name string, data []byte) error {
-	err := put(ctx, store, name, data)
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
 	if err := store.Delete(ctx, name); err != nil && !isNotExist(err) {
 		return fmt.Errorf("%s is there, as an interrupted run leaves it, and cannot be removed; make the archive under another name: %w", name, err)
 	}
 	return put(ctx, store, name, data)
 }
 
-// settle locks what was put last, and makes sure that it is all ours.
+// settle locks what was put last. Of several Inits at once the one whose policy is
+// there has made the archive, and the report is its own to put right.
 func settle(ctx context.Context, store archive.Store, lock archive.Lock, report []byte) error {
 	object := manifest.Object{Name: manifest.StoreName, Size: int64(len(report)), SHA256: manifest.Sum(report)}
-	if _, err := archive.Fetch(ctx, store, object); err != nil {
+	_, err := archive.Fetch(ctx, store, object)
+	if isNotExist(err) || errors.Is(err, archive.ErrCorrupt) {
+		err = replace(ctx, store, object.Name, report)
+	}
+	if err != nil {
 		return fmt.Errorf("%s is not what was just written: %w", object.Name, err)
 	}
 	return errors.Join(locked(ctx, store, manifest.StoreName, lock), locked(ctx, store, manifest.PolicyName(1), lock))

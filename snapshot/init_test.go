@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -163,7 +165,7 @@ func TestARetentionTheStoreCannotGiveIsRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, test.says)
 		}
-		if left := len(contents(t, test.store)); left != test.left || snapshot.Exists(t.Context(), test.store) {
+		if left := len(contents(t, test.store)); left != test.left || isArchive(t, test.store) {
 			t.Errorf("%s: %d objects are there, want %d", name, left, test.left)
 		}
 	}
@@ -230,12 +232,68 @@ func TestAnInterruptedInitIsNotInTheWay(t *testing.T) {
 				}
 				break
 			}
-			if snapshot.Exists(t.Context(), vault) {
+			if isArchive(t, vault) {
 				continue
 			}
 			again := initiate(t, vault, setup, policyOf(1, key), key)
 			if settings, err := open(t, vault, again.Trust).Settings(t.Context()); err != nil || settings == nil {
 				t.Errorf("call %d failed, then: recorded is %+v, %v", n, settings, err)
+			}
+		}
+	}
+}
+
+// isArchive reports whether the store has a policy.
+func isArchive(t *testing.T, store archive.Store) bool {
+	t.Helper()
+	return contents(t, store)[manifest.PolicyName(1)] != nil
+}
+
+// TestAnInitThatCannotSeeTheArchiveHarmsNothing of it: not even what it may replace.
+func TestAnInitThatCannotSeeTheArchiveHarmsNothing(t *testing.T) {
+	for _, setup := range []snapshot.Setup{{}, {Mode: archive.Governance, Period: month}} {
+		store, key := new(archivetest.Vault), newKey(t)
+		initiate(t, store, setup, policyOf(1, key), key)
+		was := contents(t, store)
+		blind := &archivetest.Faulty{Store: store, Cue: archivetest.OnNth("get", 1, archivetest.Before)}
+		other := newKey(t)
+		_, err := snapshot.Init(t.Context(), blind, policyOf(1, other), snapshot.Setup{Kind: "test"}, other)
+		if !errors.Is(err, archive.ErrUnavailable) || errors.Is(err, fs.ErrExist) {
+			t.Errorf("got %v, want ErrUnavailable", err)
+		}
+		if now := contents(t, store); !reflect.DeepEqual(now, was) {
+			t.Errorf("there is %q now, there was %q", slices.Sorted(maps.Keys(now)), slices.Sorted(maps.Keys(was)))
+		}
+	}
+}
+
+// TestOfTwoInitsAtOnceOneMakesTheArchive with its own report of the store, whenever
+// the second begins and ends while the first is at work.
+func TestOfTwoInitsAtOnceOneMakesTheArchive(t *testing.T) {
+	for _, op := range []string{"put", "get", "delete"} {
+		for n := 1; n < 8; n++ {
+			store := new(archivetest.Memory)
+			var made snapshot.Initiated
+			var second error
+			slow := &archivetest.Faulty{Store: store, Cue: func(c archivetest.Call) archivetest.Fault {
+				if c.Op == op && c.N == n {
+					key := newKey(t)
+					made, second = snapshot.Init(t.Context(), store, policyOf(1, key), snapshot.Setup{Kind: "second"}, key)
+				}
+				return archivetest.None
+			}}
+			key := newKey(t)
+			first, err := snapshot.Init(t.Context(), slow, policyOf(1, key), snapshot.Setup{Kind: "first"}, key)
+			kind := "first"
+			if err != nil {
+				first, kind = made, "second"
+			}
+			if kind == "second" && (second != nil || !errors.Is(err, fs.ErrExist)) {
+				t.Fatalf("%s %d: got %v and %v, want one archive", op, n, err, second)
+			}
+			settings, err := open(t, store, first.Trust).Settings(t.Context())
+			if err != nil || settings == nil || settings.Kind != kind || len(first.Warnings) > 0 {
+				t.Errorf("%s %d: the report of the %s is %+v, %v, %q", op, n, kind, settings, err, first.Warnings)
 			}
 		}
 	}
