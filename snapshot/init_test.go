@@ -268,17 +268,23 @@ func TestAnInitThatCannotSeeTheArchiveHarmsNothing(t *testing.T) {
 }
 
 // TestOfTwoInitsAtOnceOneMakesTheArchive with its own report of the store, whenever
-// the second begins and ends while the first is at work.
+// the second begins and ends while the first is at work, be it that it breaks off.
 func TestOfTwoInitsAtOnceOneMakesTheArchive(t *testing.T) {
-	for _, op := range []string{"put", "get", "delete"} {
-		for n := 1; n < 8; n++ {
+	for _, dies := range []bool{false, true} {
+		for n := 1; n <= 5; n++ {
 			store := new(archivetest.Memory)
 			var made snapshot.Initiated
 			var second error
+			broken := &archivetest.Faulty{Store: store, Cue: func(c archivetest.Call) archivetest.Fault {
+				if dies && c.Op == "put" && c.Name == manifest.PolicyName(1) {
+					return archivetest.Before
+				}
+				return archivetest.None
+			}}
 			slow := &archivetest.Faulty{Store: store, Cue: func(c archivetest.Call) archivetest.Fault {
-				if c.Op == op && c.N == n {
+				if c.Op == "put" && c.N == n {
 					key := newKey(t)
-					made, second = snapshot.Init(t.Context(), store, policyOf(1, key), snapshot.Setup{Kind: "second"}, key)
+					made, second = snapshot.Init(t.Context(), broken, policyOf(1, key), snapshot.Setup{Kind: "second"}, key)
 				}
 				return archivetest.None
 			}}
@@ -289,11 +295,11 @@ func TestOfTwoInitsAtOnceOneMakesTheArchive(t *testing.T) {
 				first, kind = made, "second"
 			}
 			if kind == "second" && (second != nil || !errors.Is(err, fs.ErrExist)) {
-				t.Fatalf("%s %d: got %v and %v, want one archive", op, n, err, second)
+				t.Fatalf("put %d: got %v and %v, want one archive", n, err, second)
 			}
 			settings, err := open(t, store, first.Trust).Settings(t.Context())
 			if err != nil || settings == nil || settings.Kind != kind || len(first.Warnings) > 0 {
-				t.Errorf("%s %d: the report of the %s is %+v, %v, %q", op, n, kind, settings, err, first.Warnings)
+				t.Errorf("put %d: the report of the %s is %+v, %v, %q", n, kind, settings, err, first.Warnings)
 			}
 		}
 	}
