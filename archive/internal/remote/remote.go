@@ -5,6 +5,7 @@ package remote
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -45,7 +46,10 @@ func Transport(idle time.Duration) *http.Transport {
 	t.TLSHandshakeTimeout = min(idle, 15*time.Second)
 	t.MaxIdleConnsPerHost = 64
 	t.IdleConnTimeout = idle
-	t.ForceAttemptHTTP2 = false // one stream that stands still would look like all of them moving
+	// Of HTTP/2, one stream that stands still would look like all of them moving.
+	// The clone has taken over that it is offered to servers.
+	t.ForceAttemptHTTP2 = false
+	t.TLSClientConfig = &tls.Config{NextProtos: []string{"http/1.1"}}
 	t.DisableCompression = true // bodies are compressed already, and their sizes count
 	return t
 }

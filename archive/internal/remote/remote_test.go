@@ -2,6 +2,7 @@ package remote_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -251,5 +252,30 @@ func TestABodyThatIsSentSlowlyLeavesTimeForTheAnswer(t *testing.T) {
 	data, err := io.ReadAll(resp.Body)
 	if err != nil || string(data) != "12" {
 		t.Errorf("the server read %s bytes, error %v; want 12", data, err)
+	}
+}
+
+// TestAServerOfHTTP2IsSpokenToInHTTP1 has a server that speaks both and prefers
+// the newer, as most do behind TLS.
+func TestAServerOfHTTP2IsSpokenToInHTTP1(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.Proto)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	transport := remote.Transport(idle)
+	defer transport.CloseIdleConnections()
+	if transport.TLSClientConfig == nil {
+		transport.TLSClientConfig = new(tls.Config)
+	}
+	transport.TLSClientConfig.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	resp, err := (&http.Client{Transport: transport}).Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if proto, err := io.ReadAll(resp.Body); err != nil || string(proto) != "HTTP/1.1" {
+		t.Errorf("the server was spoken to in %q, error %v; want HTTP/1.1", proto, err)
 	}
 }
