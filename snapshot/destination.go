@@ -22,8 +22,10 @@ type destination struct {
 	*Archive
 	signers []manifest.Signer // of this archive; the first is an exporter
 	several bool              // errors have to say which archive they are about
+	now     func() time.Time
 
 	plan     *manifest.Plan
+	sealed   []byte // the plan of a new snapshot; nil: it is stored
 	planHash manifest.Hash
 	lock     archive.Lock // what the snapshot's objects are to be locked with at least
 	explicit bool         // that has to be said with every object: the bucket does not do it unasked
@@ -44,7 +46,7 @@ type rangeResult struct {
 
 // destinations checks that the archives can be exported to, and finds who signs
 // in each.
-func destinations(archives []*Archive, signers []manifest.Signer) ([]*destination, error) {
+func destinations(archives []*Archive, signers []manifest.Signer, now func() time.Time) ([]*destination, error) {
 	if len(archives) == 0 {
 		return nil, errors.New("no archive to write to")
 	}
@@ -56,7 +58,7 @@ func destinations(archives []*Archive, signers []manifest.Signer) ([]*destinatio
 				return nil, fmt.Errorf("%s and %s are the same archive, which has one chain of snapshots; export to one and copy it", other, a)
 			}
 		}
-		d := &destination{Archive: a, several: len(archives) > 1, sure: map[string]bool{}}
+		d := &destination{Archive: a, several: len(archives) > 1, now: now, sure: map[string]bool{}}
 		for _, s := range signers {
 			if len(archives) == 1 || signsIn(a.Policy, s) != "" {
 				d.signers = append(d.signers, s)
@@ -121,7 +123,8 @@ func (d *destination) settle(ctx context.Context, asked term, started time.Time)
 	return asked.lock(started), nil
 }
 
-// begin writes the plan of a new snapshot.
+// begin makes the plan of a new snapshot, and refuses one that the archive cannot
+// retain as asked. It writes nothing.
 func (d *destination) begin(ctx context.Context, common *manifest.Plan, asked term) error {
 	lock, err := d.settle(ctx, asked, common.Started.Time)
 	if err != nil {
@@ -129,17 +132,20 @@ func (d *destination) begin(ctx context.Context, common *manifest.Plan, asked te
 	}
 	plan := *common
 	plan.Archive, plan.Retention = d.Policy.ID(), retentionOf(lock)
-	sealed, err := manifest.SealPlan(ctx, &plan, d.signers[0])
+	d.sealed, err = manifest.SealPlan(ctx, &plan, d.signers[0])
 	if err != nil {
 		return fmt.Errorf("snapshot: plan: %v", err)
 	}
-	if err := d.use(ctx, &plan, sealed); err != nil {
-		return err
-	}
+	return d.use(ctx, &plan, d.sealed)
+}
+
+// writePlan stores the plan of a new snapshot.
+func (d *destination) writePlan(ctx context.Context) error {
 	opts := archive.PutOptions{SHA256: d.planHash, Lock: d.asked()}
-	if err := d.Store.Put(ctx, manifest.PlanName(plan.Snapshot), bytes.NewReader(sealed), opts); err != nil {
+	if err := d.Store.Put(ctx, manifest.PlanName(d.plan.Snapshot), bytes.NewReader(d.sealed), opts); err != nil {
 		return fmt.Errorf("snapshot: plan: %w", err)
 	}
+	d.sealed = nil
 	return d.confirm(ctx)
 }
 
@@ -152,6 +158,10 @@ func (d *destination) use(ctx context.Context, plan *manifest.Plan, sealed []byt
 	}
 	if d.lock.Mode == archive.Unlocked {
 		return nil
+	}
+	if !d.lock.Until.After(d.now()) {
+		return fmt.Errorf("snapshot: export: %s, begun %s, was to be retained until %s, and that has passed; begin a new export",
+			plan.Snapshot, plan.Started, plan.Retention.Until)
 	}
 	bucket, err := bucketTerm(ctx, d.Store)
 	_, locker := d.Store.(archive.Locker)
@@ -215,10 +225,11 @@ func (d *destination) setSure(name string) {
 }
 
 // put stores an object of the snapshot. One that is there with the same bytes is as
-// good, but how it is locked has to be looked at before the manifest says so.
+// good. How it is locked has to be looked at before the manifest says so, unless it
+// was put with the lock: what the bucket does unasked may be changed at any time.
 func (d *destination) put(ctx context.Context, name string, data []byte, bulk bool) error {
 	before, err := putWith(ctx, d.Store, name, data, archive.PutOptions{Lock: d.asked(), Bulk: bulk})
-	if err == nil && !before {
+	if err == nil && !before && d.explicit {
 		d.setSure(name)
 	}
 	return err
@@ -341,7 +352,7 @@ func (d *destination) objects() []manifest.Object {
 
 // commit makes the results a snapshot, unless a rival run of the same export has
 // done so.
-func (d *destination) commit(ctx context.Context, m *manifest.Manifest, now func() time.Time) error {
+func (d *destination) commit(ctx context.Context, m *manifest.Manifest) error {
 	for {
 		chain, err := d.Chain(ctx)
 		if err != nil {
@@ -354,7 +365,7 @@ func (d *destination) commit(ctx context.Context, m *manifest.Manifest, now func
 		if len(chain) > 0 {
 			m.Prev = chain[len(chain)-1].Digest
 		}
-		m.Finished = stamp(now)
+		m.Finished = stamp(d.now)
 		if m.Finished.Before(m.Started.Time) {
 			m.Finished = m.Started // the clock was set back, or is another host's
 		}

@@ -96,7 +96,7 @@ func (e Export) Run(ctx context.Context) ([]Exported, error) {
 	if e.ChunkBytes < MinChunkBytes || e.ChunkBytes > MaxChunkBytes {
 		return nil, fmt.Errorf("snapshot: export: chunks of %d bytes; they can have %d to %d", e.ChunkBytes, MinChunkBytes, MaxChunkBytes)
 	}
-	to, err := destinations(e.To, e.Signers)
+	to, err := destinations(e.To, e.Signers, e.Now)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: export: %w", err)
 	}
@@ -126,8 +126,25 @@ func (x *exporter) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return x.begin(ctx, plan)
+}
+
+// begin starts the plan in the archives that have none yet, once all of them are
+// known to take it, and goes by it.
+func (x *exporter) begin(ctx context.Context, plan *manifest.Plan) error {
 	for _, d := range x.to {
+		if d.plan != nil {
+			continue
+		}
 		if err := d.blame(d.begin(ctx, plan, term{x.Mode, x.Retain})); err != nil {
+			return err
+		}
+	}
+	for _, d := range x.to {
+		if d.sealed == nil {
+			continue
+		}
+		if err := d.blame(d.writePlan(ctx)); err != nil {
 			return err
 		}
 	}
@@ -166,15 +183,7 @@ func (x *exporter) takeUp(ctx context.Context) error {
 			return fmt.Errorf("snapshot: resume %s: table %s has another primary key now; begin a new export", id, t.Table.Name)
 		}
 	}
-	for _, d := range x.to {
-		if d.plan != nil {
-			continue
-		}
-		if err := d.blame(d.begin(ctx, plan, term{x.Mode, x.Retain})); err != nil {
-			return err
-		}
-	}
-	return x.use(plan)
+	return x.begin(ctx, plan)
 }
 
 // unfinished resolves Resume to the id of a run that has no manifest in one of the
@@ -327,7 +336,7 @@ func (x *exporter) commitTo(ctx context.Context, d *destination) error {
 	if d.done != nil {
 		return nil
 	}
-	if err := d.commit(ctx, d.manifest(x.Tool, x.Build), x.Now); err != nil {
+	if err := d.commit(ctx, d.manifest(x.Tool, x.Build)); err != nil {
 		return err
 	}
 	d.sweep(ctx)

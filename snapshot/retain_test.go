@@ -304,6 +304,74 @@ func TestAResumedExportKeepsTheDateOfTheFirstRun(t *testing.T) {
 	lockedAsSigned(t, vault, e)
 }
 
+// TestADateThatHasPassedIsNotExportedFor, nor is there anything written then.
+func TestADateThatHasPassedIsNotExportedFor(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 600)
+	first, other := new(archivetest.Vault), new(archivetest.Vault)
+	key := newKey(t)
+	a := open(t, first, initiate(t, first, snapshot.Setup{}, policyOf(1, key), key).Trust)
+	b := open(t, other, initiate(t, other, snapshot.Setup{}, policyOf(1, key), key).Trust)
+	at := time.Now()
+	run := exporting(t, s, nil, key, "plain")
+	run.Mode, run.Retain, run.Now = archive.Governance, month, func() time.Time { return at }
+	run.To = []*snapshot.Archive{{Policy: a.Policy, Trust: a.Trust, Store: &dying{Vault: first, at: 12}}}
+	if _, err := run.Run(t.Context()); err == nil {
+		t.Fatal("the export should have broken")
+	}
+	run.Resume = "latest"
+	at = at.AddDate(0, 0, 31)
+	for _, to := range [][]*snapshot.Archive{{a}, {b, a}} {
+		was := len(first.Names()) + len(other.Names())
+		run.To = to
+		_, err := run.Run(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "has passed; begin a new export") || errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("got %v", err)
+		}
+		if now := len(first.Names()) + len(other.Names()); now != was {
+			t.Errorf("%d objects, there were %d", now, was)
+		}
+	}
+	at = at.AddDate(0, 0, -2)
+	run.To = []*snapshot.Archive{a, b}
+	if _, err := run.Run(t.Context()); err != nil {
+		t.Errorf("on the last day but one: %v", err)
+	}
+}
+
+// TestABucketThatDoesLessThanBeforeIsNoticed while an export goes on: chunks put
+// after somebody changed the bucket's default are locked one by one, or there is no
+// manifest.
+func TestABucketThatDoesLessThanBeforeIsNoticed(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 600)
+	for _, allowed := range []bool{true, false} {
+		vault := &archivetest.Vault{Default: archive.Governance, DefaultPeriod: month}
+		a, key := archiveIn(t, vault, archive.Unlocked, archive.Period{})
+		store := &watching{Vault: vault, forbid: func(string) bool { return !allowed }, broken: func(name string) bool {
+			if strings.HasSuffix(name, ".parquet") {
+				vault.DefaultPeriod = archive.Period{Days: 1}
+			}
+			return false
+		}}
+		e, err := first(exporting(t, s, open(t, store, a.Trust), key, "plain").Run(t.Context()))
+		chain, chainErr := a.Chain(t.Context())
+		if chainErr != nil || (len(chain) == 1) != allowed {
+			t.Errorf("%d snapshots, %v", len(chain), chainErr)
+		}
+		if !allowed {
+			if err == nil || !strings.Contains(err.Error(), "cannot be set") {
+				t.Errorf("got %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		lockedAsSigned(t, vault, e)
+	}
+}
+
 // TestWhateverFailsASnapshotIsWholeAndLockedOrNone kills an export of locked
 // objects, to one archive and to two, at every call of its stores.
 func TestWhateverFailsASnapshotIsWholeAndLockedOrNone(t *testing.T) {
@@ -487,6 +555,25 @@ func TestTwoArchivesThatCannotBeOneExport(t *testing.T) {
 		}
 	}
 	if ids := unfinished(t, []*snapshot.Archive{a, b}); len(ids) > 0 {
+		t.Errorf("plans were written: %v", ids)
+	}
+}
+
+// TestNoPlanIsWrittenUnlessEveryArchiveTakesIt: one that is locked would stay.
+func TestNoPlanIsWrittenUnlessEveryArchiveTakesIt(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 50)
+	key := newKey(t)
+	var to []*snapshot.Archive
+	for _, store := range []archive.Store{new(archivetest.Vault), new(archivetest.Memory)} {
+		to = append(to, open(t, store, initiate(t, store, snapshot.Setup{}, policyOf(1, key), key).Trust))
+	}
+	run := exporting(t, s, nil, key, "plain")
+	run.To, run.Mode, run.Retain = to, archive.Compliance, year
+	if _, err := run.Run(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %v, want ErrUnsupported", err)
+	}
+	if ids := unfinished(t, to); len(ids) > 0 {
 		t.Errorf("plans were written: %v", ids)
 	}
 }
