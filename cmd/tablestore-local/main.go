@@ -45,6 +45,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	dir := flags.String("dir", "", "`directory` to keep tables in; without it they are gone when the server stops")
 	remote := flags.Bool("allow-remote", false, "allow an address other machines can reach")
 	seed := flags.Uint64("seed", 1, "`number` that decides which requests meet a fault")
+	build := flags.Duration("index-build", 0, "`time` a new index over rows that are there takes to be ready; without it CreateIndex is answered when it is")
 	var faults []local.Fault
 	flags.Func("fault", "let requests go wrong, as in BatchWriteRow:busy:0.01 (`action:kind`[:probability][:times=N][:after=N][:rows=SHARE]); may be repeated", func(text string) error {
 		fault, err := local.ParseFault(text)
@@ -64,7 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer listener.Close()
-	server, err := local.Open(local.Options{Dir: *dir, Keys: accessKey(), Seed: *seed})
+	server, err := local.Open(local.Options{Dir: *dir, Keys: accessKey(), Seed: *seed, IndexBuild: *build})
 	if err != nil {
 		return err
 	}

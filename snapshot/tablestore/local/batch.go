@@ -112,10 +112,10 @@ func parseBatch(req *otsprotocol.BatchWriteRowRequest) ([][]*change, error) {
 	return tables, nil
 }
 
-// checkRepeated refuses two changes to one row. In an atomic batch they are made
-// in turn, as the service does.
-func checkRepeated(changes []*change, atomic bool) error {
-	if atomic || len(changes) < 2 {
+// checkRepeated refuses two changes to one row unless they may be made in turn,
+// as the service does in an atomic batch to a table without secondary indexes.
+func checkRepeated(changes []*change, inTurn bool) error {
+	if inTurn || len(changes) < 2 {
 		return nil
 	}
 	seen := make(map[string]bool, len(changes))
@@ -174,7 +174,7 @@ func checkPartition(changes []*change) error {
 			return invalid("The rows of an atomic batch must have the same table and partition key.")
 		}
 	}
-	return nil
+	return checkRepeated(changes, len(first.table.indexTables) == 0)
 }
 
 func failAll(changes []*change, err error) []result {

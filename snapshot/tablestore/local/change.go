@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
@@ -152,6 +153,9 @@ func checkIncrement(c *cell) error {
 // resolve checks a change against its table and finds the row it names.
 func (ch *change) resolve(d *definition, now int64) error {
 	ch.table = d
+	if d.main != "" {
+		return invalid("Can't write index table directly.")
+	}
 	generated := func(i int, t byte) bool { return d.Key[i].AutoIncrement && t == typeAutoIncrement }
 	if err := d.matchKey(ch.row.key, generated); err != nil {
 		return err
@@ -163,7 +167,7 @@ func (ch *change) resolve(d *definition, now int64) error {
 		return err
 	}
 	for i := range ch.row.cells {
-		if err := d.checkWrite(&ch.row.cells[i], now); err != nil {
+		if err := errors.Join(d.checkWrite(&ch.row.cells[i], now), d.checkIndexed(&ch.row.cells[i])); err != nil {
 			return err
 		}
 	}
@@ -217,5 +221,8 @@ func (d *definition) checkWrite(c *cell, now int64) error {
 
 // blind tells whether a change can be made without looking at the row.
 func (ch *change) blind() bool {
-	return ch.kind != otsprotocol.OperationType_UPDATE && ch.condition == nil && (ch.generate || ch.expect == otsprotocol.RowExistenceExpectation_IGNORE)
+	if ch.kind == otsprotocol.OperationType_UPDATE || ch.condition != nil {
+		return false
+	}
+	return ch.generate || ch.expect == otsprotocol.RowExistenceExpectation_IGNORE && len(ch.table.indexTables) == 0
 }

@@ -57,6 +57,10 @@ func errTableNotExist() error {
 	return &serviceError{http.StatusNotFound, "OTSObjectNotExist", "Requested table does not exist."}
 }
 
+func errNotReady() error {
+	return &serviceError{http.StatusNotFound, "OTSTableNotReady", "The table is not ready."}
+}
+
 func errTableExists() error {
 	return &serviceError{http.StatusConflict, "OTSObjectAlreadyExist", "Requested table already exists."}
 }

@@ -237,7 +237,7 @@ func (f Fault) refusal() error {
 	case FaultInternal:
 		return &serviceError{http.StatusInternalServerError, "OTSInternalServerError", "Internal server error."}
 	case FaultNotReady:
-		return &serviceError{http.StatusNotFound, "OTSTableNotReady", "Table is not ready."}
+		return errNotReady()
 	case FaultTooFrequent:
 		return &serviceError{http.StatusForbidden, "OTSQuotaExhausted", "Too frequent table operations."}
 	}

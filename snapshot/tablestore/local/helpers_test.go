@@ -229,7 +229,9 @@ func show(pk *tablestore.PrimaryKey, columns []*tablestore.AttributeColumn) stri
 // scanAll reads a range page by page and shows its rows.
 func scanAll(t *testing.T, c *tablestore.TableStoreClient, criteria tablestore.RangeRowQueryCriteria) []string {
 	t.Helper()
-	criteria.TableName = "t"
+	if criteria.TableName == "" {
+		criteria.TableName = "t"
+	}
 	if criteria.MaxVersion == 0 && criteria.TimeRange == nil {
 		criteria.MaxVersion = 1 << 30
 	}

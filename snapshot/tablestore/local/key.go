@@ -6,12 +6,12 @@ import (
 )
 
 // Keys of the Pebble database. A table's rows lie together in the order of
-// their primary keys; table ids are never used twice, so the rows of a dropped
-// table cannot come back in a new one.
+// their primary keys, and so do an index's; ids are never used twice, so the
+// rows of a dropped table cannot come back in a new one.
 //
-//	'i'                     the next table id, 8 bytes
+//	'i'                     the next id of a table or index, 8 bytes
 //	'a'                     above every AUTO_INCREMENT value given out, 8 bytes
-//	't' instance 00 table   a table's definition, JSON
+//	't' instance 00 table   a table's definition and its indexes', JSON
 //	'r' id(8) primary key   a row, see stored
 const (
 	prefixNextID    = 'i'

@@ -15,6 +15,9 @@ const (
 	maxKeyColumns     = 4
 	maxKeyValue       = 1 << 10
 	maxDefinedColumns = 32
+	maxIndexes        = 5 // secondary ones of a table
+	maxIndexKey       = 4 // columns, before those of the table's key that it lacks
+	maxIndexColumns   = 32
 	maxCellValue      = 2 << 20
 	maxColumns        = 1024 // attribute columns in one write
 	maxWrite          = 4 << 20

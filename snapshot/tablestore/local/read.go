@@ -211,7 +211,7 @@ func (s *Server) getRow(c call, req *otsprotocol.GetRowRequest) (proto.Message, 
 	if err != nil {
 		return nil, err
 	}
-	d, err := s.table(c.instance, req.GetTableName())
+	d, err := s.readable(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}
@@ -279,7 +279,7 @@ func (s *Server) batchGetRow(c call, req *otsprotocol.BatchGetRowRequest) (proto
 func (s *Server) readInBatch(c call, table string, key []cell, sel *selection) *otsprotocol.RowInBatchGetRowResponse {
 	var found []byte
 	var read int32
-	d, err := s.table(c.instance, table)
+	d, err := s.readable(c.instance, table)
 	if err == nil {
 		found, read, err = s.readRow(d, key, sel)
 	}

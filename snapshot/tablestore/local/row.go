@@ -15,7 +15,7 @@ import (
 type stored struct {
 	size     int    // bytes as the service counts them
 	versions int    // of the column that has the most
-	oldest   int64  // version of the oldest cell, math.MaxInt64 without cells
+	oldest   int64  // version of the oldest cell, math.MaxInt64 without cells; see entry for rows of an index
 	wire     []byte // PlainBuffer, without the header
 }
 
@@ -40,9 +40,10 @@ func parseStored(b []byte) (stored, error) {
 
 func errStored() error { return fmt.Errorf("a stored row is damaged") }
 
-// appendStored appends the stored form of a row whose cells are in order.
-func appendStored(dst []byte, key, cells []cell) []byte {
-	s := stored{size: dataSize(key, cells), oldest: math.MaxInt64}
+// appendStored appends the stored form of a row whose cells are in order, all of
+// it as old as the oldest of its cells and since.
+func appendStored(dst []byte, key, cells []cell, since int64) []byte {
+	s := stored{size: dataSize(key, cells), oldest: since}
 	run := 0
 	for i := range cells {
 		if run++; i > 0 && !bytes.Equal(cells[i].name, cells[i-1].name) {
@@ -100,10 +101,11 @@ func arrange(cells []cell) []cell {
 type retention struct {
 	versions int   // newest versions of a column that stay
 	oldest   int64 // versions below have expired
+	whole    bool  // a row goes with its oldest cell: that of an index
 }
 
 func (d *definition) retention(now int64) retention {
-	keep := retention{versions: math.MaxInt, oldest: math.MinInt64}
+	keep := retention{versions: math.MaxInt, oldest: math.MinInt64, whole: d.main != ""}
 	if d.Options.MaxVersions != -1 {
 		keep.versions = int(d.Options.MaxVersions)
 	}
@@ -139,6 +141,9 @@ func (k retention) load(s stored, r *row) (exists bool, err error) {
 	}
 	if k.holds(s) {
 		return true, nil
+	}
+	if k.whole {
+		return false, nil
 	}
 	had := len(r.cells)
 	r.cells = k.trim(r.cells)

@@ -41,7 +41,7 @@ func (s *Server) getRange(c call, req *otsprotocol.GetRangeRequest) (reply, erro
 	if err != nil {
 		return reply{}, err
 	}
-	if sc.table, err = s.table(c.instance, req.GetTableName()); err != nil {
+	if sc.table, err = s.readable(c.instance, req.GetTableName()); err != nil {
 		return reply{}, err
 	}
 	if err := sc.setRange(start, end); err != nil {

@@ -4,7 +4,7 @@
 //
 // It holds to the service's rules, so that what works here works there: limits,
 // cell versions and their deviation, time to live, AUTO_INCREMENT columns,
-// conditions, capacity units, signatures and checksums. What it cannot do it
+// conditions, secondary indexes, capacity units, signatures and checksums. What it cannot do it
 // refuses with an error of the service's kind. A write that was acknowledged is
 // there after a kill at any moment.
 //
@@ -43,6 +43,11 @@ type Options struct {
 	Keys  map[string]string // access key secrets by id; nil: the default key
 	Clock func() time.Time  // nil: time.Now
 	Seed  uint64            // of the dice that say which requests meet a fault
+
+	// IndexBuild is how long an index made for rows that are there already is
+	// said to be in its phase FULL, and its table not ready to be read. 0: it
+	// is built before CreateIndex is answered.
+	IndexBuild time.Duration
 }
 
 // Server is a Tablestore. Instances come to be when they are first named. Its
@@ -54,6 +59,7 @@ type Server struct {
 	rows    *rowLocks
 	faults  *faults
 	buffers sync.Pool // *[]byte, for the responses of scans
+	build   time.Duration
 
 	// mu is held shared by every operation but those that change tables, which
 	// thereby wait for the writes to what they change and have it exclusively.
@@ -76,6 +82,7 @@ func Open(o Options) (*Server, error) {
 		durable: pebble.Sync,
 		rows:    newRowLocks(),
 		faults:  newFaults(o.Seed),
+		build:   o.IndexBuild,
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	if s.keys == nil {
@@ -255,6 +262,7 @@ type call struct {
 // supportedActions are the operations dispatch knows.
 var supportedActions = []string{
 	"ListTable", "CreateTable", "DescribeTable", "UpdateTable", "DeleteTable", "AddDefinedColumn", "DeleteDefinedColumn",
+	"CreateIndex", "DropIndex",
 	"PutRow", "UpdateRow", "DeleteRow", "BatchWriteRow", "GetRow", "BatchGetRow", "GetRange",
 	"ComputeSplitPointsBySize", "ListStream",
 }
@@ -262,7 +270,8 @@ var supportedActions = []string{
 // do carries out a request with mu held as its operation needs it.
 func (s *Server) do(req request, fault Fault) (reply, error) {
 	switch req.action {
-	case "CreateTable", "UpdateTable", "DeleteTable", "AddDefinedColumn", "DeleteDefinedColumn":
+	case "CreateTable", "UpdateTable", "DeleteTable", "AddDefinedColumn", "DeleteDefinedColumn",
+		"CreateIndex", "DropIndex":
 		s.mu.Lock()
 		defer s.mu.Unlock()
 	default:
@@ -292,6 +301,10 @@ func (s *Server) dispatch(req request, fault Fault) (reply, error) {
 		return handle(c, req.body, &otsprotocol.AddDefinedColumnRequest{}, s.addDefinedColumn)
 	case "DeleteDefinedColumn":
 		return handle(c, req.body, &otsprotocol.DeleteDefinedColumnRequest{}, s.deleteDefinedColumn)
+	case "CreateIndex":
+		return handle(c, req.body, &otsprotocol.CreateIndexRequest{}, s.createIndex)
+	case "DropIndex":
+		return handle(c, req.body, &otsprotocol.DropIndexRequest{}, s.dropIndex)
 	case "PutRow":
 		return handle(c, req.body, &otsprotocol.PutRowRequest{}, s.putRow)
 	case "UpdateRow":
@@ -343,7 +356,6 @@ func handle[M proto.Message](c call, body []byte, message M, f func(call, M) (pr
 func unknownAction(action string) error {
 	switch action {
 	case "DescribeStream", "GetShardIterator", "GetStreamRecord",
-		"CreateIndex", "DropIndex",
 		"StartLocalTransaction", "CommitTransaction", "AbortTransaction",
 		"LoadTable", "UnloadTable",
 		"BulkImport", "BulkExport", "ComputeSplits", "ParallelScan", "SQLQuery",

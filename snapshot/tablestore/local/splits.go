@@ -25,7 +25,7 @@ func (s *Server) computeSplitPointsBySize(c call, req *otsprotocol.ComputeSplitP
 	if req.SplitPointLimit != nil && req.GetSplitPointLimit() <= 0 {
 		return nil, invalid("Invalid split point limit: %d.", req.GetSplitPointLimit())
 	}
-	d, err := s.table(c.instance, req.GetTableName())
+	d, err := s.readable(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,12 @@ type definition struct {
 	Options    options       `json:"options"`
 	Throughput throughput    `json:"throughput"`
 	Stream     *stream       `json:"stream,omitempty"` // nil while there is none
+	Indexes    []index       `json:"indexes,omitempty"`
+
+	// These follow from the above, see [catalog.put].
+	indexTables []*definition // as Indexes has them
+	main        string        // of an index table: the table it belongs to
+	built       time.Time     // likewise: when it can be read
 }
 
 type keyColumn struct {
@@ -66,11 +72,29 @@ type stream struct {
 // catalog holds the tables by instance and name, as the database has them.
 type catalog map[string]map[string]*definition
 
+// put adds a table and its index tables in place of those it had before.
 func (c catalog) put(d *definition) {
 	if c[d.Instance] == nil {
 		c[d.Instance] = map[string]*definition{}
 	}
+	c.remove(d.Instance, d.Name)
 	c[d.Instance][d.Name] = d
+	d.indexTables = nil
+	for i := range d.Indexes {
+		table := d.indexTable(&d.Indexes[i])
+		d.indexTables = append(d.indexTables, table)
+		c[d.Instance][table.Name] = table
+	}
+}
+
+// remove takes a table out, and its index tables with it.
+func (c catalog) remove(instance, name string) {
+	if d := c[instance][name]; d != nil {
+		for _, table := range d.indexTables {
+			delete(c[instance], table.Name)
+		}
+	}
+	delete(c[instance], name)
 }
 
 func loadCatalog(db *pebble.DB) (catalog, error) {
@@ -89,7 +113,7 @@ func loadCatalog(db *pebble.DB) (catalog, error) {
 	return tables, it.Close()
 }
 
-// table finds a table.
+// table finds a table, or the table an index is.
 func (s *Server) table(instance, name string) (*definition, error) {
 	if err := checkTableName(name); err != nil {
 		return nil, err
@@ -98,6 +122,36 @@ func (s *Server) table(instance, name string) (*definition, error) {
 		return d, nil
 	}
 	return nil, errTableNotExist()
+}
+
+// readable finds a table that can be read: an index table can be once it holds
+// the rows it was made with.
+func (s *Server) readable(instance, name string) (*definition, error) {
+	d, err := s.table(instance, name)
+	if err == nil && s.clock().Before(d.built) {
+		return nil, errNotReady()
+	}
+	return d, err
+}
+
+// mainTable finds a table that is no index.
+func (s *Server) mainTable(instance, name string) (*definition, error) {
+	d, err := s.table(instance, name)
+	if err == nil && d.main != "" {
+		return nil, invalid("'%s' is an index table of '%s'. This cannot be done to an index table.", d.Name, d.main)
+	}
+	return d, err
+}
+
+// newID returns a number no table or index had before. It is taken for good
+// when the batch is committed.
+func (s *Server) newID(b *pebble.Batch) (uint64, error) {
+	id := s.nextID
+	if err := b.Set([]byte{prefixNextID}, encodeCounter(id+1), nil); err != nil {
+		return 0, err
+	}
+	s.nextID++
+	return id, nil
 }
 
 // store makes a definition durable and the one in force.
@@ -125,23 +179,43 @@ func (s *Server) createTable(c call, req *otsprotocol.CreateTableRequest) (proto
 	if err != nil {
 		return nil, err
 	}
-	if s.tables[c.instance][d.Name] != nil {
-		return nil, errTableExists()
-	}
-	if len(s.tables[c.instance]) >= maxTables {
-		return nil, errTableQuota()
+	if err := s.checkNew(c.instance, d.names()...); err != nil {
+		return nil, err
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
-	d.ID = s.nextID
-	if err := b.Set([]byte{prefixNextID}, encodeCounter(d.ID+1), nil); err != nil {
+	if d.ID, err = s.newID(b); err != nil {
 		return nil, err
 	}
-	if err := s.store(b, d); err != nil {
-		return nil, err
+	for i := range d.Indexes {
+		if d.Indexes[i].ID, err = s.newID(b); err != nil {
+			return nil, err
+		}
 	}
-	s.nextID++
-	return &otsprotocol.CreateTableResponse{}, nil
+	return &otsprotocol.CreateTableResponse{}, s.store(b, d)
+}
+
+// names returns the names a table and its indexes take up in their instance.
+func (d *definition) names() []string {
+	names := []string{d.Name}
+	for i := range d.Indexes {
+		names = append(names, d.Indexes[i].Name)
+	}
+	return names
+}
+
+// checkNew tells whether an instance has room for tables with these names.
+func (s *Server) checkNew(instance string, names ...string) error {
+	tables := s.tables[instance]
+	for i, name := range names {
+		if tables[name] != nil || slices.Contains(names[:i], name) {
+			return errTableExists()
+		}
+	}
+	if len(tables)+len(names) > maxTables {
+		return errTableQuota()
+	}
+	return nil
 }
 
 // newDefinition checks a CreateTable request and says what it asks for, but the
@@ -171,15 +245,20 @@ func (s *Server) newDefinition(instance string, req *otsprotocol.CreateTableRequ
 		return nil, err
 	}
 	d.Throughput = throughput{Read: units.GetRead(), Write: units.GetWrite(), Increased: now}
-	d.Stream, err = d.newStream(req.GetStreamSpec(), now)
-	return d, err
+	if d.Stream, err = d.newStream(req.GetStreamSpec(), now); err != nil {
+		return nil, err
+	}
+	for _, meta := range req.GetIndexMetas() {
+		if err := d.addIndex(index{Created: now}, meta); err != nil {
+			return nil, err
+		}
+	}
+	return d, d.checkIndexOptions()
 }
 
 // refuseAtCreate names what a table here cannot have.
 func refuseAtCreate(req *otsprotocol.CreateTableRequest) error {
 	switch {
-	case len(req.GetIndexMetas()) > 0 || len(req.GetTableMeta().GetIndexMeta()) > 0:
-		return unsupported("A secondary index")
 	case req.GetEnableLocalTxn():
 		return unsupported("A table with local transactions")
 	case req.GetSseSpec().GetEnable():
@@ -385,6 +464,7 @@ func (s *Server) describeTable(c call, req *otsprotocol.DescribeTableRequest) (p
 		TableOptions:              d.Options.proto(),
 		TableStatus:               otsprotocol.TableStatus_ACTIVE.Enum(),
 		StreamDetails:             d.Stream.proto(),
+		IndexMetas:                d.indexMetas(s.clock()),
 	}, nil
 }
 
@@ -406,7 +486,7 @@ func (d *definition) keyProto() []*otsprotocol.PrimaryKeySchema {
 }
 
 func (s *Server) updateTable(c call, req *otsprotocol.UpdateTableRequest) (proto.Message, error) {
-	old, err := s.table(c.instance, req.GetTableName())
+	old, err := s.mainTable(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}
@@ -456,7 +536,7 @@ func (d *definition) updated(req *otsprotocol.UpdateTableRequest, now time.Time)
 			return nil, err
 		}
 	}
-	return &next, nil
+	return &next, next.checkIndexOptions()
 }
 
 func (t throughput) with(units *otsprotocol.CapacityUnit, now time.Time) (throughput, error) {
@@ -497,25 +577,35 @@ func (d *definition) changedStream(spec *otsprotocol.StreamSpecification, now ti
 }
 
 func (s *Server) deleteTable(c call, req *otsprotocol.DeleteTableRequest) (proto.Message, error) {
-	d, err := s.table(c.instance, req.GetTableName())
+	d, err := s.mainTable(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
-	rows := rowsPrefix(d.ID)
-	if err := errors.Join(b.Delete(tableKey(c.instance, d.Name), nil), b.DeleteRange(rows, successor(rows), nil)); err != nil {
+	if err := b.Delete(tableKey(c.instance, d.Name), nil); err != nil {
 		return nil, err
+	}
+	for _, table := range append(d.indexTables, d) {
+		if err := deleteRows(b, table.ID); err != nil {
+			return nil, err
+		}
 	}
 	if err := b.Commit(s.durable); err != nil {
 		return nil, err
 	}
-	delete(s.tables[c.instance], d.Name)
+	s.tables.remove(c.instance, d.Name)
 	return &otsprotocol.DeleteTableResponse{}, nil
 }
 
+// deleteRows deletes the rows of a table or of an index.
+func deleteRows(b *pebble.Batch, id uint64) error {
+	rows := rowsPrefix(id)
+	return b.DeleteRange(rows, successor(rows), nil)
+}
+
 func (s *Server) addDefinedColumn(c call, req *otsprotocol.AddDefinedColumnRequest) (proto.Message, error) {
-	old, err := s.table(c.instance, req.GetTableName())
+	old, err := s.mainTable(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}
@@ -528,7 +618,7 @@ func (s *Server) addDefinedColumn(c call, req *otsprotocol.AddDefinedColumnReque
 }
 
 func (s *Server) deleteDefinedColumn(c call, req *otsprotocol.DeleteDefinedColumnRequest) (proto.Message, error) {
-	old, err := s.table(c.instance, req.GetTableName())
+	old, err := s.mainTable(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}
@@ -538,6 +628,9 @@ func (s *Server) deleteDefinedColumn(c call, req *otsprotocol.DeleteDefinedColum
 		i := slices.IndexFunc(d.Columns, func(c typedColumn) bool { return c.Name == name })
 		if i < 0 {
 			return nil, invalid("Column does not exist:'%s'.", name)
+		}
+		if x := old.indexWith(name); x != "" {
+			return nil, invalid("Defined column '%s' is used by index '%s'. Delete the index first.", name, x)
 		}
 		d.Columns = slices.Delete(d.Columns, i, i+1)
 	}

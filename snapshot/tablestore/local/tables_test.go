@@ -152,9 +152,6 @@ func TestCreateTableIsRefused(t *testing.T) {
 		{"stream of 169 hours", func(r *otsprotocol.CreateTableRequest) {
 			r.StreamSpec = &otsprotocol.StreamSpecification{EnableStream: proto.Bool(true), ExpirationTime: proto.Int32(169)}
 		}, "OTSParameterInvalid", "[1, 168]"},
-		{"index", func(r *otsprotocol.CreateTableRequest) {
-			r.IndexMetas = []*otsprotocol.IndexMeta{{Name: proto.String("x"), IndexUpdateMode: otsprotocol.IndexUpdateMode_IUM_SYNC_INDEX.Enum(), IndexType: otsprotocol.IndexType_IT_LOCAL_INDEX.Enum()}}
-		}, "OTSUnsupportOperation", "secondary index"},
 		{"encryption", func(r *otsprotocol.CreateTableRequest) {
 			r.SseSpec = &otsprotocol.SSESpecification{Enable: proto.Bool(true)}
 		}, "OTSUnsupportOperation", "encryption"},
@@ -329,13 +326,11 @@ func TestTablesOutliveTheServer(t *testing.T) {
 }
 
 func TestWhatIsNotSupportedSaysSo(t *testing.T) {
-	s, c := serveTable(t, Options{})
-	for _, action := range []string{"CreateIndex", "DropIndex", "DescribeStream", "GetShardIterator", "GetStreamRecord", "StartLocalTransaction", "SQLQuery", "Search", "ListSearchIndex", "BulkExport"} {
+	s, _ := serveTable(t, Options{})
+	for _, action := range []string{"DescribeStream", "GetShardIterator", "GetStreamRecord", "StartLocalTransaction", "SQLQuery", "Search", "ListSearchIndex", "BulkExport"} {
 		wantCode(t, ask(t, s, action, &otsprotocol.ListTableRequest{}, nil), "OTSUnsupportOperation", action)
 	}
 	wantCode(t, ask(t, s, "Nonsense", &otsprotocol.ListTableRequest{}, nil), "OTSParameterInvalid", "Unsupported operation: 'Nonsense'.")
-	_, err := c.CreateIndex(&tablestore.CreateIndexRequest{MainTableName: "t", IndexMeta: &tablestore.IndexMeta{IndexName: "i"}})
-	wantCode(t, err, "OTSUnsupportOperation")
 }
 
 func TestAMessageThatIsNoneIsRefused(t *testing.T) {

@@ -31,6 +31,7 @@ type writer struct {
 	batch   *pebble.Batch
 	now     int64
 	old     row    // of the change at hand
+	kept    row    // likewise, with cells that have expired; only of tables with indexes
 	scratch []byte // likewise
 	arena   []byte // where cells made for the changes lie
 }
@@ -48,7 +49,7 @@ func (w *writer) write(ch *change) result {
 	}
 	res := result{}
 	exists := false
-	w.old.cells = w.old.cells[:0]
+	w.old.cells, w.kept = w.old.cells[:0], row{}
 	if !ch.blind() {
 		var err error
 		if exists, err = w.load(ch); err != nil {
@@ -66,6 +67,9 @@ func (w *writer) write(ch *change) result {
 		return result{err: err}
 	}
 	if err := w.set(ch, cells, keep); err != nil {
+		return result{err: err}
+	}
+	if err := w.reindex(ch, cells, keep); err != nil {
 		return result{err: err}
 	}
 	res.write = units(ch.size())
@@ -90,6 +94,11 @@ func (w *writer) load(ch *change) (exists bool, err error) {
 	s, err := parseStored(b)
 	if err != nil {
 		return false, err
+	}
+	if len(ch.table.indexTables) > 0 {
+		if _, err := parseRow(s.wire, &w.kept); err != nil {
+			return false, errStored()
+		}
 	}
 	return ch.table.retention(w.now).load(s, &w.old)
 }
@@ -185,7 +194,7 @@ func (w *writer) set(ch *change, cells []cell, keep bool) error {
 	if !keep {
 		return w.batch.Delete(ch.key, nil)
 	}
-	w.scratch = appendStored(w.scratch[:0], ch.row.key, cells)
+	w.scratch = appendStored(w.scratch[:0], ch.row.key, cells, math.MaxInt64)
 	return w.batch.Set(ch.key, w.scratch, nil)
 }
 
