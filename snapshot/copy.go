@@ -49,7 +49,9 @@ type Copy struct {
 	// Lock is how firmly and how long everything that is copied, or is there
 	// already, is to be locked at least: a store that cannot do it is refused with
 	// errors.ErrUnsupported. What a manifest was signed with is kept where it is
-	// more, and where Lock is zero as far as the store can.
+	// more, and where Lock is zero as far as the store can. Where only the bucket
+	// retains objects, what was there before keeps the end it has; the report counts
+	// it as Unretained. Lock puts no legal hold.
 	Lock archive.Lock
 
 	Now      func() time.Time
@@ -72,8 +74,8 @@ type CopyReport struct {
 	Present Count `json:"present"` // there already, with the bytes that were signed
 	Frozen  Count `json:"frozen"`  // not copied: in an archive tier of the source
 
-	Relocked    int64 `json:"relocked"`    // of Present: locked more firmly or longer than before
-	Unretained  int64 `json:"unretained"`  // objects locked less than signed, which this store cannot do
+	Relocked    int64 `json:"relocked"`    // objects locked more firmly or longer than they were found
+	Unretained  int64 `json:"unretained"`  // objects locked less than was signed, or asked, which this store cannot do
 	Unconfirmed int64 `json:"unconfirmed"` // of Present: in an archive tier of the copy, so only their size was compared
 
 	Notes    []string `json:"notes"`
@@ -125,6 +127,7 @@ type copier struct {
 	Copy
 	chain    []Entry        // of the source
 	newest   int64          // number of the last manifest the target is to have
+	locks    []archive.Lock // by number from 0: of what all later snapshots need
 	policy   []byte         // its object
 	begun    bool           // the target has the policy already
 	has      map[int64]bool // numbers of the manifests in the target
@@ -147,8 +150,8 @@ type copier struct {
 //
 // A target that holds another archive, or something else under the name of one
 // of its texts, is fs.ErrExist, one whose chain is not that of the source is
-// manifest.ErrRollback; nothing is written there then. A target that has all the
-// source has, and later snapshots of the same chain, is complete.
+// manifest.ErrRollback; nothing is written there then, and nothing more where it
+// becomes so meanwhile. A target that has all the source has, and later snapshots of the same chain, is complete.
 func (c Copy) Run(ctx context.Context) (*CopyReport, error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -247,7 +250,7 @@ func (x *copier) sameChain(ctx context.Context) error {
 		}
 	}
 	if err := group.Wait(); err != nil {
-		return fmt.Errorf("target: %w", err)
+		return err
 	}
 	if err := x.continued(ctx, highest); err != nil {
 		return fmt.Errorf("target: %w", err)
@@ -259,15 +262,15 @@ func (x *copier) sameManifest(ctx context.Context, s CopiedSnapshot) error {
 	name := manifest.ManifestName(s.Seq)
 	sealed, err := archive.ReadAll(ctx, x.To, name, manifest.MaxManifest)
 	if err != nil {
-		return missing(name, err)
+		return fmt.Errorf("target: %w", missing(name, err))
 	}
 	if manifest.Sum(sealed) == s.Digest {
 		return nil
 	}
 	if _, err := manifest.Open(sealed, x.From.Policy); err != nil {
-		return fmt.Errorf("%s is not the one of the source, and is not signed: %w", name, archive.ErrCorrupt)
+		return fmt.Errorf("target: %s is not the one of the source, and is not signed: %w", name, archive.ErrCorrupt)
 	}
-	return fmt.Errorf("%s is signed, and is not the one of the source: the archive has been forked: %w", name, manifest.ErrRollback)
+	return fmt.Errorf("target: %s is signed, and is not the one of the source: the archive has been forked: %w", name, manifest.ErrRollback)
 }
 
 // continued checks the manifests of the target that come after the source's last,
@@ -336,7 +339,8 @@ func (x *copier) head(ctx context.Context) (err error) {
 	if x.target, err = newTarget(ctx, x.To, x.Lock, x.Now()); err != nil {
 		return err
 	}
-	lock := x.chainLock(1)
+	x.chainLocks()
+	lock := x.locks[0]
 	texts, err := x.texts(ctx, lock)
 	if err != nil {
 		return err
@@ -353,7 +357,7 @@ func (x *copier) head(ctx context.Context) (err error) {
 	}
 	policy := item{
 		Object: manifest.Object{Name: manifest.PolicyName(1), Size: int64(len(x.policy)), SHA256: manifest.Sum(x.policy)},
-		lock:   lock, data: x.policy, listed: x.begun, same: x.begun,
+		lock:   lock, data: x.policy, listed: x.begun, same: x.begun, differs: x.sameArchive,
 	}
 	if x.failed() {
 		return nil
@@ -418,7 +422,11 @@ func (x *copier) entry(ctx context.Context, e Entry, to *CopiedSnapshot) error {
 	if !x.has[to.Seq] && x.failed() {
 		return nil
 	}
-	ok, err := x.bring(ctx, item{Object: object, lock: x.chainLock(to.Seq), listed: x.has[to.Seq], same: x.has[to.Seq]}, to)
+	has := x.has[to.Seq]
+	ok, err := x.bring(ctx, item{
+		Object: object, lock: x.locks[to.Seq], listed: has, same: has,
+		differs: func(ctx context.Context) error { return x.sameManifest(ctx, *to) },
+	}, to)
 	if err != nil || !ok {
 		return err
 	}
@@ -527,13 +535,14 @@ func (x *copier) there(ctx context.Context, e Entry, sizes map[string]int64) (bo
 	if _, ok := sizes[e.Manifest.PlanObject().Name]; !ok {
 		return false, nil
 	}
+	listed := listedChunks(e, sizes)
 	for _, t := range e.Manifest.Tables {
 		for _, ref := range t.Pages {
 			if checkSize(e.Manifest.PageObject(t, ref), sizes) != nil {
 				return false, nil
 			}
 		}
-		if addUp(e, t, sizes) {
+		if addUp(t, listed) {
 			continue
 		}
 		if ok, err := x.tableThere(ctx, e, t, sizes); err != nil || !ok {
@@ -543,25 +552,33 @@ func (x *copier) there(ctx context.Context, e Entry, sizes map[string]int64) (bo
 	return true, nil
 }
 
+// tableRange is a range of a table.
+type tableRange struct {
+	table string
+	rng   int64
+}
+
+// listedChunks counts what is named like the chunks of a snapshot.
+func listedChunks(e Entry, sizes map[string]int64) map[tableRange]Count {
+	listed := map[tableRange]Count{}
+	prefix := snapshotPrefix(e.Manifest.Snapshot)
+	for name, size := range sizes {
+		table, base, _ := strings.Cut(strings.TrimPrefix(name, prefix), "/")
+		if rng, _, _, err := manifest.ParseChunkName(base); err == nil {
+			c := listed[tableRange{table, rng}]
+			c.add(size)
+			listed[tableRange{table, rng}] = c
+		}
+	}
+	return listed
+}
+
 // addUp reports whether the chunks listed for a table are as many and as large as
 // its pages say. It spares reading these.
-func addUp(e Entry, t manifest.TableEntry, sizes map[string]int64) bool {
-	listed := map[int64]Count{} // by range
-	prefix := snapshotPrefix(e.Manifest.Snapshot) + t.Table.Name + "/"
-	for name, size := range sizes {
-		base, ok := strings.CutPrefix(name, prefix)
-		if rng, _, _, err := manifest.ParseChunkName(base); ok && err == nil {
-			c := listed[rng]
-			c.add(size)
-			listed[rng] = c
-		}
-	}
-	for _, ref := range t.Pages {
-		if listed[ref.Range] != (Count{ref.Totals.Chunks, ref.Totals.StoredBytes}) {
-			return false
-		}
-	}
-	return true
+func addUp(t manifest.TableEntry, listed map[tableRange]Count) bool {
+	return !slices.ContainsFunc(t.Pages, func(ref manifest.PageRef) bool {
+		return listed[tableRange{t.Table.Name, ref.Range}] != (Count{ref.Totals.Chunks, ref.Totals.StoredBytes})
+	})
 }
 
 // tableThere is addUp chunk by chunk, for where something else lies among them.
@@ -623,6 +640,9 @@ func (x *copier) bringOne(ctx context.Context, it item) (brought bool, size int6
 	if errors.Is(err, fs.ErrExist) { // another copy was faster, or the answer to a try was lost
 		it.same = false
 		size, err := x.target.confirm(ctx, it)
+		if errors.Is(err, archive.ErrCorrupt) && it.differs != nil {
+			err = cmp.Or(it.differs(ctx), err)
+		}
 		return false, size, err
 	}
 	return true, int64(len(it.data)), err
@@ -655,14 +675,17 @@ func (x *copier) lock(e Entry) archive.Lock {
 	return firmest(x.Lock, signed)
 }
 
-// chainLock is how manifest seq is to be retained: as long as any snapshot after
-// it, since without it theirs prove nothing.
-func (x *copier) chainLock(seq int64) archive.Lock {
+// chainLocks sets how manifests are to be retained: as long as any snapshot after
+// them, since without them theirs prove nothing. Number 0 stands for the policy and
+// the texts.
+func (x *copier) chainLocks() {
+	x.locks = make([]archive.Lock, x.newest+1)
 	lock := x.Lock
-	for _, e := range x.chain[min(seq-1, x.newest):x.newest] {
-		lock = firmest(lock, x.lock(e))
+	for seq := x.newest; seq > 0; seq-- {
+		lock = firmest(lock, x.lock(x.chain[seq-1]))
+		x.locks[seq] = lock
 	}
-	return lock
+	x.locks[0] = lock
 }
 
 // firmest returns the lock that covers both.
@@ -678,8 +701,8 @@ func firmest(a, b archive.Lock) archive.Lock {
 }
 
 // settle notes a problem and lets the run go on; it reports whether there is
-// none. What says nothing about the archive, and one problem too many, end the
-// run.
+// none. What says nothing about the archive, a target that has become another one,
+// and one problem too many, end the run.
 func (x *copier) settle(problem error) (ok bool, err error) {
 	if problem == nil {
 		return true, nil
@@ -693,7 +716,7 @@ func (x *copier) settle(problem error) (ok bool, err error) {
 		}
 		return false, nil
 	}
-	for _, last := range []error{archive.ErrUnavailable, errors.ErrUnsupported, context.Canceled, context.DeadlineExceeded} {
+	for _, last := range []error{archive.ErrUnavailable, errors.ErrUnsupported, fs.ErrExist, manifest.ErrRollback, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(problem, last) {
 			return false, problem
 		}
@@ -762,7 +785,7 @@ func (x *copier) notes() {
 		x.note("snapshots %s are not in this copy", enumerate(absent, 20))
 	}
 	if n := x.report.Unretained; n > 0 {
-		x.note("%d objects are retained less in this copy than was signed, as a verification of retention will find: %s", n, x.target.why())
+		x.note("%d objects are retained less in this copy than was signed or asked; a verification of retention finds what was signed: %s", n, x.target.why())
 	}
 	if n := x.report.Unconfirmed; n > 0 {
 		x.note("%d objects that were there already are in an archive tier of the target: their sizes are right, their bytes were not compared", n)

@@ -21,6 +21,10 @@ type item struct {
 	data   []byte // nil: still in the source
 	listed bool   // by the target
 	same   bool   // if it is there: its bytes were compared before
+
+	// differs says what it means if others put something else under the name
+	// meanwhile; nil: that it is damaged.
+	differs func(context.Context) error
 }
 
 func newItem(o manifest.Object, lock archive.Lock, listed map[string]int64) item {
@@ -53,21 +57,17 @@ func newTarget(ctx context.Context, store archive.Store, asked archive.Lock, now
 	t.inspector, _ = store.(archive.Inspector)
 	_, t.locker = store.(archive.Locker)
 	t.reason = errors.New("this kind of store cannot lock objects")
-	bucket, ok := store.(interface {
-		DefaultLock(context.Context) (archive.Mode, archive.Period, error)
-	})
-	if ok {
-		mode, period, err := bucket.DefaultLock(ctx)
-		switch {
-		case err == nil && mode != archive.Unlocked:
-			t.own = archive.Lock{Mode: mode, Until: period.After(now)}
-			t.reason = fmt.Errorf("this kind of store cannot lock single objects, and its bucket retains them %s", term{mode, period})
-		case errors.Is(err, errors.ErrUnsupported):
-			t.locker, t.reason = false, err
-		case ctx.Err() != nil:
-			return nil, err
-		}
-		// Any other error is of a caller who may not ask: what is put will show.
+	bucket, err := defaultTerm(ctx, store)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		t.locker, t.reason = false, err
+	case err != nil && (t.asked && !t.locker || ctx.Err() != nil):
+		return nil, fmt.Errorf("target: %w", err)
+	case err != nil: // maybe the caller has no right to ask: what is put will show
+		t.reason = err
+	case !bucket.isZero():
+		t.own = bucket.lock(now)
+		t.reason = fmt.Errorf("this kind of store cannot lock single objects, and its bucket retains them %s", bucket)
 	}
 	if t.asked && !t.locker && !t.own.Covers(asked) {
 		return nil, fmt.Errorf("the target cannot lock objects %s until %s: %w", asked.Mode, asked.Until.UTC().Format(time.RFC3339), errors.Join(t.reason, errors.ErrUnsupported))
@@ -107,10 +107,14 @@ func (t *target) put(ctx context.Context, it item) error {
 		opts.Lock = archive.Lock{}
 		err = t.store.Put(ctx, it.Name, bytes.NewReader(it.data), opts)
 	}
-	if err == nil && opts.Lock.Mode == archive.Unlocked && !t.own.Covers(it.lock) {
-		t.unretained.Add(1)
+	if err != nil || it.lock.Mode == archive.Unlocked || opts.Lock.Mode != archive.Unlocked {
+		return err
 	}
-	return err
+	has, _, err := observed(ctx, t.store, it.Name) // what the bucket did unasked
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	return t.relock(ctx, it, has)
 }
 
 // confirm makes sure that the object of that name in the target is the item, and
@@ -138,13 +142,15 @@ func (t *target) confirm(ctx context.Context, it item) (int64, error) {
 }
 
 func (t *target) compare(ctx context.Context, o manifest.Object, info archive.Info) (int64, error) {
-	sizeIsRight := o.Size < 0 || info.Size == o.Size
 	switch {
-	case !info.SHA256.IsZero() && sizeIsRight && info.SHA256 == o.SHA256:
+	case t.inspector == nil:
+	case o.Size >= 0 && info.Size != o.Size:
+		return 0, fmt.Errorf("%s has %d bytes, %d were signed: %w", o.Name, info.Size, o.Size, archive.ErrCorrupt)
+	case info.SHA256 == o.SHA256:
 		return info.Size, nil
 	case !info.SHA256.IsZero():
-		return 0, fmt.Errorf("%s has %d bytes with digest %s, signed is %s: %w", o.Name, info.Size, info.SHA256, o.SHA256, archive.ErrCorrupt)
-	case info.Frozen && sizeIsRight:
+		return 0, fmt.Errorf("%s: the store keeps digest %s, signed is %s: %w", o.Name, info.SHA256, o.SHA256, archive.ErrCorrupt)
+	case info.Frozen:
 		t.unconfirmed.Add(1)
 		return info.Size, nil
 	}

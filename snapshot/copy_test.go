@@ -461,9 +461,43 @@ func TestWhatAppearsInTheTargetMeanwhileIsComparedToo(t *testing.T) {
 			}
 			return archivetest.None
 		}}
-		if _, err := copying(o.Archive, rival).Run(t.Context()); !errors.Is(err, archive.ErrCorrupt) || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: got %v, want ErrCorrupt", name, err)
+		_, err := copying(o.Archive, rival).Run(t.Context())
+		want := archive.ErrCorrupt
+		if name == manifest.PolicyName(1) {
+			want = fs.ErrExist // it is the archive of others now
 		}
+		if !errors.Is(err, want) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v, want %v", name, err, want)
+		}
+		if want == fs.ErrExist && len(to.Names()) > 3 {
+			t.Errorf("the archive of others has %q", to.Names())
+		}
+	}
+}
+
+// TestAnExportIntoTheCopyMeanwhileIsAFork and no damage, and ends the run: a number
+// both take has two manifests from then on.
+func TestAnExportIntoTheCopyMeanwhileIsAFork(t *testing.T) {
+	o := newOriginal(t)
+	m := *o.entries[1].Manifest
+	m.Tool = "another"
+	sealed, err := manifest.Seal(t.Context(), &m, o.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := new(archivetest.Memory)
+	rival := &archivetest.Faulty{Store: to, Cue: func(c archivetest.Call) archivetest.Fault {
+		if c.Op == "put" && c.Name == manifest.ManifestName(2) {
+			to.Replace(c.Name, sealed)
+		}
+		return archivetest.None
+	}}
+	r, err := copying(o.Archive, rival).Run(t.Context())
+	if !errors.Is(err, manifest.ErrRollback) || errors.Is(err, archive.ErrCorrupt) || r != nil || !strings.Contains(err.Error(), "forked") {
+		t.Errorf("got %v, want ErrRollback alone", err)
+	}
+	if len(o.of(3, "")) == 0 || slices.ContainsFunc(to.Names(), func(name string) bool { return slices.Contains(o.of(3, ""), name) }) {
+		t.Error("the copy went on")
 	}
 }
 
@@ -688,6 +722,51 @@ func TestACopyIsRetainedAsWasSigned(t *testing.T) {
 	}
 }
 
+// TestALockLeftToTheBucketOfACopyIsLookedAt where that does less than it said.
+func TestALockLeftToTheBucketOfACopyIsLookedAt(t *testing.T) {
+	o := newOriginal(t)
+	asked := archive.Lock{Mode: archive.Governance, Until: time.Now().Add(100 * time.Hour).Truncate(time.Second)}
+	for _, behind := range []time.Duration{time.Minute, 30 * 24 * time.Hour} {
+		v := &archivetest.Vault{Default: archive.Governance, DefaultPeriod: month}
+		store := &watching{Vault: v}
+		run := copying(o.Archive, store)
+		run.Lock = asked
+		v.Now = func() time.Time { return time.Now().Add(-behind) }
+		mustCopy(t, run)
+		for name, opts := range store.put {
+			info, err := v.Inspect(t.Context(), name)
+			if err != nil || !info.Lock.Covers(asked) || opts.Lock.Mode != archive.Unlocked {
+				t.Errorf("%s behind: %s was put with %v and is locked %v until %s, %v", behind, name, opts.Lock, info.Lock.Mode, info.Lock.Until, err)
+			}
+		}
+		if many := behind > time.Hour; (store.locks > 0) != many {
+			t.Errorf("%s behind: %d locks were set", behind, store.locks)
+		}
+	}
+}
+
+// silent is a store whose bucket does not say how it retains objects.
+type silent struct{ *wormStore }
+
+func (silent) DefaultLock(context.Context) (archive.Mode, archive.Period, error) {
+	return archive.Unlocked, archive.Period{}, archivetest.ErrInjected
+}
+
+func TestABucketThatCannotBeAskedForItsLockIsNotOneWithout(t *testing.T) {
+	o := newOriginal(t)
+	to := silent{newWorm(400)}
+	run := copying(o.Archive, to)
+	run.Lock = archive.Lock{Mode: archive.Governance, Until: time.Now().Add(100 * time.Hour)}
+	if _, err := run.Run(t.Context()); !errors.Is(err, archive.ErrUnavailable) || errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	wantObjects(t, to, nil)
+	r := mustCopy(t, copying(o.retained(t, time.Now().Add(100*time.Hour)), to))
+	if r.Unretained != 0 {
+		t.Errorf("%d objects unretained: %q", r.Unretained, r.Notes)
+	}
+}
+
 func TestARetentionThatIsOverIsNotAskedFor(t *testing.T) {
 	o := newOriginal(t)
 	a := o.retained(t, time.Now().Add(-time.Hour))
@@ -796,5 +875,11 @@ func TestACopyIntoAnArchiveTierGoesOn(t *testing.T) {
 	}
 	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "archive tier of the target") {
 		t.Errorf("notes %q", r.Notes)
+	}
+	// That it cannot be read does not hide that it has another size.
+	name := o.of(1, ".parquet")[0]
+	short := frozenVault(t, &archivetest.Vault{NoChecksums: true}, map[string][]byte{name: o.objects[name][1:]}, isChunk)
+	if _, err := copying(o.Archive, short).Run(t.Context()); !errors.Is(err, archive.ErrCorrupt) || !strings.Contains(err.Error(), name) {
+		t.Errorf("got %v, want ErrCorrupt about %s", err, name)
 	}
 }

@@ -89,8 +89,17 @@ func storeRetention(t term) manifest.StoreRetention {
 	return manifest.StoreRetention{Mode: string(t.mode), Years: int64(t.period.Years), Days: int64(t.period.Days)}
 }
 
-// bucketTerm is what the bucket does to every object unasked.
+// bucketTerm is what the bucket does to every object unasked. One that cannot do
+// that does nothing.
 func bucketTerm(ctx context.Context, store archive.Store) (term, error) {
+	t, err := defaultTerm(ctx, store)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return term{}, nil
+	}
+	return t, err
+}
+
+func defaultTerm(ctx context.Context, store archive.Store) (term, error) {
 	s, ok := store.(interface {
 		DefaultLock(ctx context.Context) (archive.Mode, archive.Period, error)
 	})
@@ -98,9 +107,6 @@ func bucketTerm(ctx context.Context, store archive.Store) (term, error) {
 		return term{}, nil
 	}
 	mode, period, err := s.DefaultLock(ctx)
-	if errors.Is(err, errors.ErrUnsupported) {
-		return term{}, nil
-	}
 	return term{mode, period}, err
 }
 
