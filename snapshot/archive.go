@@ -39,6 +39,12 @@ type Entry struct {
 	Size     int64 // of the object, bytes
 }
 
+// Exists reports whether the store holds an archive, as far as can be seen: it
+// chooses words, and nothing is done for its false.
+func Exists(ctx context.Context, store archive.Store) bool {
+	return errors.Is(absent(ctx, store), fs.ErrExist)
+}
+
 // absent makes sure that the store holds no archive yet. One that does is
 // fs.ErrExist; that it could not be asked is no answer.
 func absent(ctx context.Context, store archive.Store) error {
