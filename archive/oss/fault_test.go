@@ -517,7 +517,7 @@ func TestAServerThatSaysNothingIsGivenUp(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	})
-	body, err := s.open(t, oss.Config{Idle: 100 * time.Millisecond, GiveUpAfter: 500 * time.Millisecond}).Get(t.Context(), "a")
+	body, err := s.open(t, oss.Config{Idle: 100 * time.Millisecond, GiveUpAfter: 20 * time.Second}).Get(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // Part is what came in answer to a request for an object from some offset on.
@@ -23,17 +24,16 @@ type Body struct {
 	part   io.ReadCloser
 	offset int64
 	size   int64
-	broke  int64 // offset of the last break
-	stalls int   // breaks in a row with next to nothing between them
+	broke  int64     // offset of the last break
+	stalls int       // breaks in a row with next to nothing between them
+	since  time.Time // of the first of them
 	err    error
 }
 
-// A body may break off so often in a row with less than so many bytes between:
-// whoever gets a few at a time would be at it for days.
-const (
-	maxStalls = 8
-	progress  = 16 << 10
-)
+// progress is how many bytes between two breaks are more than next to nothing. A
+// body that has less for as long as a request is tried is given up: whoever gets
+// a few at a time would be at it for days.
+const progress = 16 << 10
 
 // NewBody opens an object with open, which must from then on always give the
 // same version of it.
@@ -101,14 +101,18 @@ func (b *Body) after(reason error) error {
 		reason = io.ErrUnexpectedEOF
 	}
 	b.broke = b.offset
-	if b.stalls++; b.offset > b.size && b.size >= 0 || b.stalls > maxStalls {
+	if b.stalls++; b.stalls == 1 {
+		b.since = time.Now()
+	}
+	wait := bound(b.stalls)
+	if b.offset > b.size && b.size >= 0 || time.Since(b.since)+wait > b.retry.limit() {
 		return Unavailable(b.ctx, fmt.Errorf("after %d of %d bytes: %w", b.offset, b.size, reason))
 	}
 	if b.retry.OnRetry != nil {
 		b.retry.OnRetry(reason)
 	}
 	b.part.Close()
-	if err := sleep(b.ctx, bound(b.stalls)); err != nil {
+	if err := sleep(b.ctx, wait); err != nil {
 		return err
 	}
 	if err := b.reopen(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/archive/internal/remote"
@@ -117,17 +118,26 @@ func TestBody(t *testing.T) {
 	}
 }
 
+// TestABodyThatNeverMovesIsGivenUp has a server that takes requests and sends no
+// bytes: it is given as long as one that takes none.
 func TestABodyThatNeverMovesIsGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		o := &object{content: text, breaks: append([]int{4}, make([]int, 100)...)}
-		got, err := read(t, o, remote.Retry{})
-		if !errors.Is(err, archive.ErrUnavailable) || !errors.Is(err, errBusy) || got != text[:4] {
-			t.Errorf("read %q, error %v; want what came, and archive.ErrUnavailable", got, err)
-		}
-		if len(o.offsets) > 12 {
-			t.Errorf("tried %d times, each without a byte", len(o.offsets))
-		}
-	})
+	for _, limit := range []time.Duration{0, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			o := &object{content: text, breaks: append([]int{4}, make([]int, 100)...)}
+			begin := time.Now()
+			got, err := read(t, o, remote.Retry{GiveUpAfter: limit})
+			if !errors.Is(err, archive.ErrUnavailable) || !errors.Is(err, errBusy) || got != text[:4] {
+				t.Errorf("read %q, error %v; want what came, and archive.ErrUnavailable", got, err)
+			}
+			want := limit
+			if want == 0 {
+				want = remote.GiveUpAfter
+			}
+			if took := time.Since(begin); took > want || took < want/2 {
+				t.Errorf("gave up after %s and %d tries, want about %s", took, len(o.offsets), want)
+			}
+		})
+	}
 }
 
 // TestABodyThatDripsIsGivenUp breaks off after every byte.
@@ -135,7 +145,7 @@ func TestABodyThatDripsIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		content := strings.Repeat(text, 10)
 		got, err := read(t, &object{content: content, breaks: breaksOf(1, len(content))}, remote.Retry{})
-		if !errors.Is(err, archive.ErrUnavailable) || len(got) > 12 {
+		if !errors.Is(err, archive.ErrUnavailable) || len(got) > 30 {
 			t.Errorf("read %d bytes, error %v; want archive.ErrUnavailable after a few", len(got), err)
 		}
 	})

@@ -86,10 +86,7 @@ type Retry struct {
 // then that of the last try. try is told which one it is, from 1. When ctx is
 // done, the error is its own.
 func (r Retry) Do(ctx context.Context, try func(n int) error) error {
-	limit := r.GiveUpAfter
-	if limit <= 0 {
-		limit = GiveUpAfter
-	}
+	limit := r.limit()
 	deadline := time.Now().Add(limit)
 	for n := 1; ; n++ {
 		err := try(n)
@@ -113,6 +110,13 @@ func (r Retry) Do(ctx context.Context, try func(n int) error) error {
 			return err
 		}
 	}
+}
+
+func (r Retry) limit() time.Duration {
+	if r.GiveUpAfter <= 0 {
+		return GiveUpAfter
+	}
+	return r.GiveUpAfter
 }
 
 // bound is the longest wait after the n-th try.
