@@ -96,6 +96,7 @@ func wantShadows(t *testing.T, s VersionStore, prefix string, shadows ...string)
 	t.Helper()
 	var got []string
 	versions := make(map[string]bool)
+	objects := make(map[string]string) // versions, by name
 	for found, err := range s.Shadows(t.Context(), prefix) {
 		if err != nil {
 			t.Fatalf("Shadows(%q): %v", prefix, err)
@@ -105,8 +106,11 @@ func wantShadows(t *testing.T, s VersionStore, prefix string, shadows ...string)
 			kind = "-"
 		}
 		got = append(got, kind+found.Name)
-		if info := inspect(t, s, found.Name); found.Version == "" || found.Version == info.Version || versions[found.Name+found.Version] {
-			t.Errorf("Shadows(%q): %q with version %q: want one of its own, other than the object's %q", prefix, found.Name, found.Version, info.Version)
+		if objects[found.Name] == "" {
+			objects[found.Name] = inspect(t, s, found.Name).Version
+		}
+		if object := objects[found.Name]; found.Version == "" || found.Version == object || versions[found.Name+found.Version] {
+			t.Errorf("Shadows(%q): %q with version %q: want one of its own, other than the object's %q", prefix, found.Name, found.Version, object)
 		}
 		versions[found.Name+found.Version] = true
 		if found.Modified.IsZero() {
