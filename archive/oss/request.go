@@ -49,13 +49,13 @@ func (s *Store) send(ctx context.Context, c call) (*oss.Response, error) {
 	if resp != nil && c.key != "" {
 		s.learn(resp.Headers)
 	}
-	if err == nil {
-		return resp, nil
-	}
 	if resp == nil {
 		return nil, err
 	}
-	resp.Body.Close()
+	if err == nil && resp.Headers.Get(oss.HTTPHeaderOssRequestID) != "" {
+		return resp, nil
+	}
+	resp.Body.Close() // also of a success that something else than OSS has told
 	return nil, newRefusal(c.right, resp, err)
 }
 
@@ -78,8 +78,9 @@ func (s *Store) do(ctx context.Context, try func(n int) error) error {
 	})
 }
 
-// maxAnswer is more than the longest answer that is not an object.
-const maxAnswer = 32 << 20
+// maxAnswer is more than the longest answer that is not an object: a page of
+// 1000 keys of 1023 bytes, each of which takes three in a URL.
+const maxAnswer = 8 << 20
 
 // ask sends c, with body if it has one, until there is an answer, and reads it.
 func (s *Store) ask(ctx context.Context, c call, body []byte) (header http.Header, answer []byte, err error) {
@@ -109,7 +110,9 @@ func (s *Store) head(ctx context.Context, key, version string) (http.Header, err
 	if errors.As(err, &r) && r.code == "" && !r.temporary() {
 		// A HEAD has no body to say why, or which is missing, bucket or object.
 		first := call{method: http.MethodGet, key: key, options: []oss.Option{oss.Range(0, 0)}, right: "oss:GetObject"}
-		header, _, err = s.ask(ctx, first.version(version), nil)
+		if _, _, why := s.ask(ctx, first.version(version), nil); why != nil {
+			err = why
+		}
 	}
 	return header, err
 }

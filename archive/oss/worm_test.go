@@ -257,6 +257,7 @@ func TestProbe(t *testing.T) {
 	const yes, no, open = archive.Supported, archive.Absent, archive.Unknown
 	ignore := func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut && r.Header.Get("X-Oss-Forbid-Overwrite") != "" {
+			w.Header().Set("X-Oss-Request-Id", "1")
 			w.WriteHeader(http.StatusOK) // forbid-overwrite ignored
 			return
 		}
