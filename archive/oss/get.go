@@ -87,6 +87,10 @@ func (s *Store) part(ctx context.Context, key, version string, offset int64, fir
 		return remote.Part{}, err
 	}
 	if offset == 0 {
+		if _, told := crcOf(resp.Headers); !told && contentLength(resp.Headers) < 0 {
+			resp.Body.Close()
+			return remote.Part{}, errors.New("the answer tells neither length nor CRC64, so that its end could be anywhere; is there a proxy?")
+		}
 		*first = resp.Headers
 		return remote.Part{Body: resp.Body, Size: contentLength(resp.Headers)}, nil
 	}
@@ -201,18 +205,25 @@ func infoOf(header http.Header) (archive.Info, error) {
 		Class:      header.Get(oss.HTTPHeaderOssStorageClass),
 		Encryption: header.Get(oss.HTTPHeaderOssServerSideEncryption),
 	}
-	info.Size = contentLength(header)
+	if info.Size = contentLength(header); info.Size < 0 {
+		return archive.Info{}, errors.New("the service does not say how long it is")
+	}
 	info.Frozen = slices.Contains(frozenClasses, info.Class)
 	if info.Frozen {
-		thawed(&info, header.Get("X-Oss-Restore"))
+		now, err := http.ParseTime(header.Get("Date"))
+		if err != nil {
+			now = time.Now()
+		}
+		thawed(&info, header.Get("X-Oss-Restore"), now)
 	}
 	return info, nil
 }
 
 var expiryForm = regexp.MustCompile(`expiry-date="([^"]*)"`)
 
-// thawed adds what the header x-oss-restore says of an object in an archive tier.
-func thawed(info *archive.Info, restore string) {
+// thawed adds what the header x-oss-restore says of an object in an archive tier
+// when the service's clock shows now.
+func thawed(info *archive.Info, restore string, now time.Time) {
 	if strings.Contains(restore, `ongoing-request="true"`) {
 		info.Thawing = true
 		return
@@ -221,7 +232,7 @@ func thawed(info *archive.Info, restore string) {
 	if found == nil {
 		return
 	}
-	if until, err := http.ParseTime(found[1]); err == nil && time.Now().Before(until) {
+	if until, err := http.ParseTime(found[1]); err == nil && now.Before(until) {
 		info.Frozen, info.ThawedTo = false, until.UTC()
 	}
 }
@@ -232,14 +243,14 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[archive.Objec
 		if !utf8.ValidString(prefix) {
 			return // names are UTF-8
 		}
-		state, err := s.state(ctx)
+		state, err := s.stateNow(ctx)
 		if err != nil {
 			yield(archive.Object{}, failed(ctx, "list", prefix+"*", err))
 			return
 		}
-		list := s.newest
-		if state.keeps() {
-			list = s.oldest
+		list := s.oldest
+		if state == plain {
+			list = s.newest
 		}
 		for o, err := range list(ctx, s.root()+prefix) {
 			if err != nil {
@@ -293,6 +304,10 @@ func (s *Store) newest(ctx context.Context, prefix string) iter.Seq2[archive.Obj
 				return
 			}
 			for _, o := range page.Contents {
+				if o.Key <= after {
+					yield(archive.Object{}, errOrder)
+					return
+				}
 				if !yield(archive.Object{Name: o.Key, Size: o.Size}, nil) {
 					return
 				}

@@ -89,6 +89,25 @@ func (s *Store) learn(header http.Header) {
 	}
 }
 
+// suspend notes that the bucket's versioning is suspended, which shows where
+// something put gets no version of its own.
+func (s *Store) suspend() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.versioning = suspended
+}
+
+// stateNow is state for who sees no versions in the answers: it asks again
+// whether a bucket that kept none has begun to.
+func (s *Store) stateNow(ctx context.Context) (versioning, error) {
+	s.mu.Lock()
+	if s.versioning == plain {
+		s.versioning = unasked
+	}
+	s.mu.Unlock()
+	return s.state(ctx)
+}
+
 // version is one of an object, or a delete marker.
 type version struct {
 	XMLName      xml.Name
@@ -114,11 +133,13 @@ type versionPage struct {
 // pageSize is the most the service lists at once.
 const pageSize = "1000"
 
+var errOrder = errors.New("a listing that is not in the order of keys, and may not end")
+
 // versions yields the versions and markers of all objects whose keys begin with
 // prefix, in the order of keys and each object's newest first.
 func (s *Store) versions(ctx context.Context, prefix string) iter.Seq2[version, error] {
 	return func(yield func(version, error) bool) {
-		var key, id string
+		var key, id, last string
 		for {
 			page, err := s.versionPage(ctx, prefix, key, id)
 			if err != nil {
@@ -126,6 +147,11 @@ func (s *Store) versions(ctx context.Context, prefix string) iter.Seq2[version, 
 				return
 			}
 			for _, v := range page.Entries {
+				if v.Key < last {
+					yield(version{}, errOrder)
+					return
+				}
+				last = v.Key
 				if !yield(v, nil) {
 					return
 				}
@@ -242,7 +268,7 @@ func (s *Store) found(ctx context.Context, key string, use func(version string) 
 func (s *Store) Shadows(ctx context.Context, prefix string) iter.Seq2[archive.Shadow, error] {
 	return func(yield func(archive.Shadow, error) bool) {
 		fail := func(err error) { yield(archive.Shadow{}, failed(ctx, "list what lies over", prefix+"*", err)) }
-		state, err := s.state(ctx)
+		state, err := s.stateNow(ctx)
 		if err != nil || state == plain {
 			if err != nil {
 				fail(err)
