@@ -43,7 +43,7 @@ type Config struct {
 }
 
 // ReadBack says which objects are read again after they were put. Those of an
-// archive tier cannot be; their size, MD5 and CRC64 are compared instead.
+// archive tier cannot be; their size and CRC64 are compared instead.
 type ReadBack string
 
 // What is read back. An object whose CRC64 the service did not tell always is.

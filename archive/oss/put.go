@@ -126,17 +126,17 @@ func (p *put) try(ctx context.Context, n int) error {
 		return err
 	case state == suspended:
 		return errSuspended
-	case state == enabled:
-		id, err := p.find(ctx, p.key)
+	case state != plain: // what forbids overwriting may not be heeded
+		id, err := p.there(ctx)
 		if err == nil {
 			return p.settle(ctx, id, n)
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !missing(err) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	header, err := p.send(ctx)
-	if hasCode(err, "FileAlreadyExists") {
+	if hasCode(err, "FileAlreadyExists", "FileImmutable") {
 		return p.settle(ctx, "", n)
 	}
 	if hasCode(err, "InvalidDigest", "BadDigest") && n < maxDamaged {
@@ -147,7 +147,11 @@ func (p *put) try(ctx context.Context, n int) error {
 	}
 	p.version, p.mine, p.tries = oss.GetVersionId(header), true, n
 	if p.version == oss.NullVersion {
-		return errSuspended
+		p.suspend()
+		return p.undo(ctx, errSuspended)
+	}
+	if p.version == "" && state == enabled {
+		return errors.New("stored, but the service does not say as which version, so that it is not known to be the first")
 	}
 	crc, told := crcOf(header)
 	p.blind = !told
@@ -162,6 +166,19 @@ const maxDamaged = 3
 
 var errSuspended = fmt.Errorf("versioning of the bucket is suspended, so that a second write of a name replaces the first, whatever is asked: enable versioning, or use another bucket: %w", errors.ErrUnsupported)
 
+// there returns the version that is the object already. Of a bucket that may or
+// may not keep versions it looks at the object.
+func (p *put) there(ctx context.Context) (version string, err error) {
+	err = p.found(ctx, p.key, func(id string) error {
+		if version = id; id != "" {
+			return nil
+		}
+		_, err := p.head(ctx, p.key, "")
+		return err
+	})
+	return version, err
+}
+
 // settle decides what it means that there is an object already: if a try before
 // the n-th may have stored it, it is ours if it has our bytes.
 func (p *put) settle(ctx context.Context, version string, n int) error {
@@ -170,13 +187,22 @@ func (p *put) settle(ctx context.Context, version string, n int) error {
 	}
 	same, err := p.same(ctx, version)
 	if err != nil {
-		return fmt.Errorf("an object is there, perhaps of a try before, and cannot be compared: %w", err)
+		return uncompared(err)
 	}
 	if !same {
 		return fs.ErrExist
 	}
 	p.version, p.read = version, true
 	return nil
+}
+
+// uncompared says that an object which may be of a try before could not be
+// compared, which makes it neither ours nor another's.
+func uncompared(err error) error {
+	if missing(err) {
+		return again{errors.New("an object was there, and is gone again")}
+	}
+	return fmt.Errorf("an object is there, perhaps of a try before, and cannot be compared: %w", err)
 }
 
 // send sends the object once.
@@ -283,8 +309,11 @@ func (p *put) first(ctx context.Context) error {
 	}
 	// It may be of a try before, which was given up and went on all the same.
 	same, err := p.same(ctx, id)
-	if err != nil || !same {
-		return p.undo(ctx, errors.Join(fs.ErrExist, err))
+	if err != nil {
+		return p.undo(ctx, uncompared(err))
+	}
+	if !same {
+		return p.undo(ctx, fs.ErrExist)
 	}
 	if err := p.undo(ctx, nil); err != nil {
 		return err
@@ -324,7 +353,7 @@ func (p *put) confirm(ctx context.Context) error {
 		return nil
 	}
 	same, err := p.same(ctx, p.version)
-	if err != nil {
+	if err != nil && !errors.Is(err, errDamaged) {
 		return unconfirmed("read back", err)
 	}
 	if !same {
@@ -380,38 +409,39 @@ func (p *put) reads() bool {
 }
 
 // same reports whether a version of the object has the bytes of the body. An
-// object that is frozen cannot be read; its size, MD5 and CRC64 stand for it.
+// object that is frozen cannot be read; its size and CRC64 stand for it.
 func (p *put) same(ctx context.Context, version string) (bool, error) {
 	header, err := p.head(ctx, p.key, version)
 	if err != nil {
 		return false, err
 	}
-	if n := contentLength(header); n >= 0 && n != p.size {
-		return false, nil
-	}
 	info, err := infoOf(header)
-	if err != nil {
+	switch {
+	case err != nil:
 		return false, err
-	}
-	if info.Frozen {
+	case info.Size != p.size:
+		return false, nil
+	case info.Frozen:
 		return p.alike(header)
 	}
 	same, err := p.compare(ctx, version)
-	if err == nil && !same { // twice, as it may have been damaged on the way
+	if err == nil && !same || errors.Is(err, errDamaged) { // twice, as it may be the way
 		same, err = p.compare(ctx, version)
 	}
 	return same, err
 }
 
-// alike compares what the service says of an object with the body.
+// alike compares what the service says of an object with the body. An ETag that
+// is not the MD5 says nothing: OSS promises no more than that it changes.
 func (p *put) alike(header http.Header) (bool, error) {
 	crc, told := crcOf(header)
-	etag := strings.Trim(header.Get("ETag"), `"`)
-	if !told && len(etag) != hex.EncodedLen(md5.Size) {
-		return false, errors.New("it is frozen, and the service tells neither MD5 nor CRC64")
+	if told {
+		return crc == p.crc, nil
 	}
-	sum := len(etag) != hex.EncodedLen(md5.Size) || strings.EqualFold(etag, hex.EncodeToString(p.md5))
-	return sum && (!told || crc == p.crc), nil
+	if strings.EqualFold(strings.Trim(header.Get("ETag"), `"`), hex.EncodeToString(p.md5)) {
+		return true, nil
+	}
+	return false, errors.New("it is frozen, and the service tells no CRC64 of it")
 }
 
 // compare reads a version of the object and compares it with the body.
@@ -423,8 +453,5 @@ func (p *put) compare(ctx context.Context, version string) (bool, error) {
 	defer stored.Close()
 	sum := sha256.New()
 	n, err := io.Copy(sum, stored)
-	if errors.Is(err, errDamaged) {
-		return false, nil
-	}
-	return n == p.size && manifest.Hash(sum.Sum(nil)) == p.sha256, err
+	return err == nil && n == p.size && manifest.Hash(sum.Sum(nil)) == p.sha256, err
 }
