@@ -40,9 +40,11 @@ func (v *verifier) inspect(ctx context.Context, o manifest.Object) (vouched bool
 	case !info.SHA256.IsZero() && !o.SHA256.IsZero() && info.SHA256 != o.SHA256:
 		return false, fmt.Errorf("%s: the store keeps digest %s, signed is %s: %w", o.Name, info.SHA256, o.SHA256, archive.ErrCorrupt)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.observed = append(v.observed, seen{o.Name, info.Lock})
+	if v.Retention {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.observed = append(v.observed, seen{o.Name, info.Lock})
+	}
 	return !info.SHA256.IsZero(), nil
 }
 
@@ -157,32 +159,31 @@ func (v *verifier) outlived(s seen, verified []Entry) (Entry, bool) {
 	return Entry{}, false
 }
 
-// before notes manifests that were signed for a shorter time than a later snapshot,
-// whose chain breaks without them.
+// before notes manifests that are locked less than a later snapshot asks, whose
+// chain breaks without them.
 func (v *verifier) before(ctx context.Context, chain, verified []Entry) error {
-	last := verified[len(verified)-1]
-	for _, e := range slices.Backward(verified) {
-		if v.due(e).Mode != archive.Unlocked {
-			last = e
-			break
-		}
-	}
-	if v.due(last).Mode == archive.Unlocked {
-		return nil
-	}
+	needed := map[string]archive.Lock{} // by the snapshots after it
 	var objects []manifest.Object
-	for _, e := range chain[:last.Manifest.Seq-1] {
-		objects = append(objects, manifest.Object{Name: manifest.ManifestName(e.Manifest.Seq), Size: e.Size, SHA256: e.Digest})
+	var lock archive.Lock
+	for _, e := range slices.Backward(chain[:verified[len(verified)-1].Manifest.Seq]) {
+		name := manifest.ManifestName(e.Manifest.Seq)
+		if lock.Mode != archive.Unlocked {
+			needed[name] = lock
+			objects = append(objects, manifest.Object{Name: name, Size: e.Size, SHA256: e.Digest})
+		}
+		if e.Manifest.Seq >= verified[0].Manifest.Seq {
+			lock = firmest(lock, v.due(e))
+		}
 	}
 	if err := v.inspectAll(ctx, objects); err != nil {
 		return err
 	}
-	weak := slices.DeleteFunc(v.observed, func(s seen) bool { return s.lock.Covers(v.due(last)) })
+	weak := slices.DeleteFunc(v.observed, func(s seen) bool { return s.lock.Covers(needed[s.name]) })
 	v.observed = nil
 	if len(weak) > 0 {
 		slices.SortFunc(weak, func(a, b seen) int { return cmp.Compare(a.name, b.name) })
-		v.note("%d manifests of earlier snapshots, the first %s, are locked less than snapshot %s, whose chain needs them; otsnap lock extends them",
-			len(weak), weak[0].name, last.Manifest.Snapshot)
+		v.note("%d manifests of earlier snapshots, the first %s, are locked less than snapshots after them, whose chain needs them; otsnap lock extends them",
+			len(weak), weak[0].name)
 	}
 	return nil
 }

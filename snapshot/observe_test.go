@@ -155,6 +155,37 @@ func TestTheRetentionReportCounts(t *testing.T) {
 	}
 }
 
+// TestAManifestIsHeldToEverySnapshotAfterIt, not to the newest alone.
+func TestAManifestIsHeldToEverySnapshotAfterIt(t *testing.T) {
+	k := newKept(t, new(archivetest.Vault), month, year, archive.Period{Days: 20})
+	want := "1 manifests of earlier snapshots, the first " + manifest.ManifestName(1)
+	for which, noted := range map[string]bool{"": true, "3": false, "2": true, "1": false} {
+		report, err := snapshot.Verify{Archive: k.Archive, Snapshot: which, Retention: true}.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Join(report.Notes, "\n"); strings.Contains(text, want) != noted || strings.Contains(text, "manifests") != noted {
+			t.Errorf("snapshot %q: notes %q", which, text)
+		}
+	}
+}
+
+func TestWhatIsMissingIsOneProblem(t *testing.T) {
+	k := newKept(t, new(archivetest.Vault), year)
+	gone := []string{"README.md", k.of(k.last, "plan.dsse.json")[0], k.of(k.last, ".parquet")[0], k.of(k.last, "r0000.dsse.json")[0]}
+	for _, name := range gone[:3] {
+		k.vault.Erase(name)
+	}
+	report, err := k.verify(t, snapshot.Hashes)
+	if !errors.Is(err, snapshot.ErrMissing) || len(report.Problems) != 3 {
+		t.Errorf("got %v, problems %q", err, report.Problems)
+	}
+	k.vault.Erase(gone[3])
+	if report, err = k.verify(t, snapshot.Hashes); err == nil || len(report.Problems) != 3 { // its chunks are not known
+		t.Errorf("got %v, problems %q", err, report.Problems)
+	}
+}
+
 func TestAStoreThatCannotLockIsOneProblemASnapshot(t *testing.T) {
 	k := newKept(t, new(archivetest.Vault), month, year)
 	for name, store := range map[string]archive.Store{

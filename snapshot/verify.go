@@ -181,6 +181,7 @@ func chosen(e Entry, names []string) []manifest.TableEntry {
 
 // entry checks the plan of one snapshot and the named tables of it.
 func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
+	v.reading = nil
 	if err := v.found(checkPlan(ctx, v.Archive, e)); err != nil {
 		return err
 	}
@@ -211,7 +212,6 @@ func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 		return err
 	}
 	if !v.Retention {
-		v.observed = nil
 		return nil
 	}
 	own := manifest.Object{Name: manifest.ManifestName(e.Manifest.Seq), Size: e.Size, SHA256: e.Digest}
@@ -260,6 +260,9 @@ func (v *verifier) found(problem error) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if slices.ContainsFunc(v.problems, func(p error) bool { return p.Error() == problem.Error() }) {
+		return nil // met twice, as by who reads an object and who looks at its lock
+	}
 	v.problems = append(v.problems, problem)
 	if len(v.problems) < maxProblems {
 		return nil
