@@ -245,7 +245,7 @@ func opened(name string, build func() (providers.CredentialsProvider, error)) so
 var (
 	queries = regexp.MustCompile(`\?[^\s"']*`)
 	facts   = regexp.MustCompile(`"(Code|Message|RequestId)"\s*:\s*"([^"\\]*)"`)
-	secrets = regexp.MustCompile(`(?i)(secret|token|password)"?\s*[:=]\s*\S+`)
+	secrets = regexp.MustCompile(`(?i)(secret|token|password)"?\s*([:=]|%3d)\s*\S+`)
 )
 
 // scrub cuts from an error of Alibaba's providers what may hold secrets: they
@@ -259,12 +259,17 @@ func scrub(text string) string {
 		}
 	}
 	for _, fact := range facts.FindAllStringSubmatch(text[end:], 3) {
-		told = append(told, fact[1]+" "+fact[2])
+		told = append(told, fact[1]+" "+harmless(fact[2]))
 	}
-	text = secrets.ReplaceAllString(queries.ReplaceAllString(text[:end], "?..."), "$1 ...")
-	text = strings.TrimRight(text[:min(len(text), 300)], " :")
+	text = strings.TrimRight(harmless(text[:end]), " :")
 	if len(told) > 0 {
 		text += ": " + strings.Join(told, ", ")
 	}
 	return text
+}
+
+// harmless is a text without secrets and of no more than 300 bytes.
+func harmless(text string) string {
+	text = secrets.ReplaceAllString(queries.ReplaceAllString(text, "?..."), "$1 ...")
+	return text[:min(len(text), 300)]
 }

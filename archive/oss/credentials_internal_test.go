@@ -295,6 +295,10 @@ func TestErrorsOfProvidersAreScrubbed(t *testing.T) {
 		{"key-value delimiter not found: access_key_secret hunter2", "key-value"},
 		{"a\nhunter2", "a"},
 		{"Secret: hunter2 was wrong", "Secret ... was wrong"},
+		{`refused: {"Code":"SignatureDoesNotMatch","Message":"Specified signature is not matched with our calculation. server string to sign is:POST&%2F&AccessKeyId%3Dsts1%26SecurityToken%3Dhunter2%26Version%3D1"}`,
+			"refused: Code SignatureDoesNotMatch, Message Specified signature is not matched with our calculation. server string to sign is:POST&%2F&AccessKeyId%3Dsts1%26SecurityToken ..."},
+		{`refused: {"Code":"X","Message":"no token: hunter2"}`, "refused: Code X, Message no token ..."},
+		{`refused: {"Message":"` + strings.Repeat("x", 1000) + `"}`, "refused: Message " + strings.Repeat("x", 300)},
 	}
 	for _, test := range tests {
 		if got := scrub(test.text); got != test.want {

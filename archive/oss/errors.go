@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/aliyun/aliyun-oss-go-sdk/oss"
 
@@ -36,10 +37,10 @@ type refusal struct {
 // newRefusal makes one of what the SDK made of an answer. It has several kinds
 // of errors for them, one without a type.
 func newRefusal(right string, resp *oss.Response, err error) *refusal {
-	r := &refusal{status: resp.StatusCode, request: resp.Headers.Get(oss.HTTPHeaderOssRequestID), right: right}
+	r := &refusal{status: resp.StatusCode, request: words(resp.Headers.Get(oss.HTTPHeaderOssRequestID), 64), right: right}
 	var told oss.ServiceError
 	if errors.As(err, &told) {
-		r.code, r.message, r.endpoint = told.Code, told.Message, told.Endpoint
+		r.code, r.message, r.endpoint = words(told.Code, 64), words(told.Message, 300), words(told.Endpoint, 255)
 		r.skew = skew(told.RawMessage)
 	}
 	if r.code == "" {
@@ -49,6 +50,18 @@ func newRefusal(right string, resp *oss.Response, err error) *refusal {
 		}
 	}
 	return r
+}
+
+// words are those of a server as they are shown to people: no more than so many
+// bytes, and none that a terminal obeys.
+func words(text string, most int) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text[:min(len(text), most)])
+	return strings.ToValidUTF8(text, "")
 }
 
 var serverTime = regexp.MustCompile(`<ServerTime>([^<]+)</ServerTime>`)
@@ -71,7 +84,7 @@ func (r *refusal) Error() string {
 	if text == "" {
 		text = strconv.Itoa(r.status)
 	}
-	text += ": " + strings.TrimRight(r.message[:min(len(r.message), 300)], ". ")
+	text += ": " + strings.TrimRight(r.message, ". ")
 	if hint := r.hint(); hint != "" {
 		text += "; " + hint
 	}

@@ -9,10 +9,26 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/aliyun/aliyun-oss-go-sdk/oss"
 )
+
+func TestWordsOfAServerAreShortAndPlain(t *testing.T) {
+	long := strings.Repeat("x", 10_000)
+	resp := &oss.Response{StatusCode: 403, Headers: http.Header{"X-Oss-Request-Id": {"id\x1b[2J" + long}}}
+	err := newRefusal("oss:GetObject", resp, oss.ServiceError{Code: "AccessDenied" + long, Message: "no\u009b2J\n" + long + "\u00e9", Endpoint: long})
+	text := err.Error()
+	if len(text) > 1000 || strings.ContainsFunc(text, unicode.IsControl) || !utf8.ValidString(text) {
+		t.Errorf("got %d bytes: %.600q", len(text), text)
+	}
+}
 
 func TestWhichErrorsMayPass(t *testing.T) {
 	request := func(err error) error { return &url.Error{Op: "Put", URL: "http://b.oss.invalid/a", Err: err} }
