@@ -65,6 +65,14 @@ func errTableExists() error {
 	return &serviceError{http.StatusConflict, "OTSObjectAlreadyExist", "Requested table already exists."}
 }
 
+func errIndexNotExist(name string) error {
+	return &serviceError{http.StatusNotFound, "OTSObjectNotExist", fmt.Sprintf("Requested index does not exist: '%s'.", name)}
+}
+
+func errIndexExists(name string) error {
+	return &serviceError{http.StatusConflict, "OTSObjectAlreadyExist", fmt.Sprintf("Requested index already exists: '%s'.", name)}
+}
+
 func errTableQuota() error {
 	return &serviceError{http.StatusForbidden, "OTSQuotaExhausted", "Number of tables exceeded the quota."}
 }

@@ -96,10 +96,11 @@ func (f *Fault) set(part string) (err error) {
 // check refuses a fault that could never be met.
 func (f Fault) check() error {
 	actions, known := faultActions[f.Kind]
+	_, served := operations[f.Action]
 	switch {
 	case !known:
 		return fmt.Errorf("local: unknown kind of fault %q", f.Kind)
-	case f.Action != "" && !slices.Contains(supportedActions, f.Action):
+	case f.Action != "" && !served:
 		return fmt.Errorf("local: fault %s: unknown action %q", f.Kind, f.Action)
 	case f.Action != "" && actions != nil && !slices.Contains(actions, f.Action):
 		return fmt.Errorf("local: fault %s: does not apply to %s", f.Kind, f.Action)

@@ -172,10 +172,11 @@ func (d *definition) checkIndexColumns(x *index) error {
 	return nil
 }
 
-// checkIndexOptions holds what indexes ask of the options of their table. A row
-// of an index is one version of the row it stands for, and expires as a whole.
+// checkIndexOptions holds what indexes of both kinds ask of the options of their
+// table. A row of an index is one version of the row it stands for, and expires
+// as a whole.
 func (d *definition) checkIndexOptions() error {
-	if len(d.Indexes) == 0 {
+	if len(d.Indexes) == 0 && len(d.Searches) == 0 {
 		return nil
 	}
 	if d.Options.MaxVersions != 1 {
@@ -184,7 +185,7 @@ func (d *definition) checkIndexOptions() error {
 	if d.Options.TimeToLive != -1 && d.Options.AllowUpdate {
 		return invalid("TimeToLive must be -1 or allow_update false for a table with an index, table: '%s', TimeToLive: %d.", d.Name, d.Options.TimeToLive)
 	}
-	return nil
+	return d.checkSearchOptions()
 }
 
 // indexMetas describes the indexes of a table.

@@ -18,6 +18,14 @@ const (
 	maxIndexes        = 5 // secondary ones of a table
 	maxIndexKey       = 4 // columns, before those of the table's key that it lacks
 	maxIndexColumns   = 32
+	maxSearchFields   = 1000 // of a search index, those inside others included
+	maxSubfields      = 100  // in one nested field
+	maxNesting        = 5    // levels
+	maxVectors        = 5    // fields of type VECTOR
+	maxDimension      = 4096
+	maxBuilding       = 10 // search indexes of an instance in phase FULL
+	defaultFuzzyChars = 7
+	maxFuzzySpan      = 6
 	maxCellValue      = 2 << 20
 	maxColumns        = 1024 // attribute columns in one write
 	maxWrite          = 4 << 20

@@ -4,7 +4,7 @@
 //
 // It holds to the service's rules, so that what works here works there: limits,
 // cell versions and their deviation, time to live, AUTO_INCREMENT columns,
-// conditions, secondary indexes, capacity units, signatures and checksums. What it cannot do it
+// conditions, secondary indexes, the schemas of search indexes, capacity units, signatures and checksums. What it cannot do it
 // refuses with an error of the service's kind. A write that was acknowledged is
 // there after a kill at any moment.
 //
@@ -25,7 +25,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/golang/protobuf/proto"
 )
@@ -251,117 +250,4 @@ func requestID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
-}
-
-// call is what an operation knows of its request besides the message.
-type call struct {
-	instance string
-	fault    Fault // the request meets; the zero Fault for none
-}
-
-// supportedActions are the operations dispatch knows.
-var supportedActions = []string{
-	"ListTable", "CreateTable", "DescribeTable", "UpdateTable", "DeleteTable", "AddDefinedColumn", "DeleteDefinedColumn",
-	"CreateIndex", "DropIndex",
-	"PutRow", "UpdateRow", "DeleteRow", "BatchWriteRow", "GetRow", "BatchGetRow", "GetRange",
-	"ComputeSplitPointsBySize", "ListStream",
-}
-
-// do carries out a request with mu held as its operation needs it.
-func (s *Server) do(req request, fault Fault) (reply, error) {
-	switch req.action {
-	case "CreateTable", "UpdateTable", "DeleteTable", "AddDefinedColumn", "DeleteDefinedColumn",
-		"CreateIndex", "DropIndex":
-		s.mu.Lock()
-		defer s.mu.Unlock()
-	default:
-		s.mu.RLock()
-		defer s.mu.RUnlock()
-	}
-	if s.db == nil {
-		return reply{}, errClosed()
-	}
-	return s.dispatch(req, fault)
-}
-
-func (s *Server) dispatch(req request, fault Fault) (reply, error) {
-	c := call{instance: req.instance, fault: fault}
-	switch req.action {
-	case "ListTable":
-		return handle(c, req.body, &otsprotocol.ListTableRequest{}, s.listTable)
-	case "CreateTable":
-		return handle(c, req.body, &otsprotocol.CreateTableRequest{}, s.createTable)
-	case "DescribeTable":
-		return handle(c, req.body, &otsprotocol.DescribeTableRequest{}, s.describeTable)
-	case "UpdateTable":
-		return handle(c, req.body, &otsprotocol.UpdateTableRequest{}, s.updateTable)
-	case "DeleteTable":
-		return handle(c, req.body, &otsprotocol.DeleteTableRequest{}, s.deleteTable)
-	case "AddDefinedColumn":
-		return handle(c, req.body, &otsprotocol.AddDefinedColumnRequest{}, s.addDefinedColumn)
-	case "DeleteDefinedColumn":
-		return handle(c, req.body, &otsprotocol.DeleteDefinedColumnRequest{}, s.deleteDefinedColumn)
-	case "CreateIndex":
-		return handle(c, req.body, &otsprotocol.CreateIndexRequest{}, s.createIndex)
-	case "DropIndex":
-		return handle(c, req.body, &otsprotocol.DropIndexRequest{}, s.dropIndex)
-	case "PutRow":
-		return handle(c, req.body, &otsprotocol.PutRowRequest{}, s.putRow)
-	case "UpdateRow":
-		return handle(c, req.body, &otsprotocol.UpdateRowRequest{}, s.updateRow)
-	case "DeleteRow":
-		return handle(c, req.body, &otsprotocol.DeleteRowRequest{}, s.deleteRow)
-	case "BatchWriteRow":
-		return handle(c, req.body, &otsprotocol.BatchWriteRowRequest{}, s.batchWriteRow)
-	case "GetRow":
-		return handle(c, req.body, &otsprotocol.GetRowRequest{}, s.getRow)
-	case "BatchGetRow":
-		return handle(c, req.body, &otsprotocol.BatchGetRowRequest{}, s.batchGetRow)
-	case "GetRange":
-		get := &otsprotocol.GetRangeRequest{}
-		if err := decode(req.body, get); err != nil {
-			return reply{}, err
-		}
-		return s.getRange(c, get)
-	case "ComputeSplitPointsBySize":
-		return handle(c, req.body, &otsprotocol.ComputeSplitPointsBySizeRequest{}, s.computeSplitPointsBySize)
-	case "ListStream":
-		return handle(c, req.body, &otsprotocol.ListStreamRequest{}, s.listStream)
-	}
-	return reply{}, unknownAction(req.action)
-}
-
-func decode(body []byte, message proto.Message) error {
-	if err := proto.Unmarshal(body, message); err != nil {
-		return invalid("Parse PBMessage from RawString failed.")
-	}
-	return nil
-}
-
-// handle decodes a request, has it carried out and encodes the answer.
-func handle[M proto.Message](c call, body []byte, message M, f func(call, M) (proto.Message, error)) (reply, error) {
-	if err := decode(body, message); err != nil {
-		return reply{}, err
-	}
-	answer, err := f(c, message)
-	if err != nil {
-		return reply{}, err
-	}
-	encoded, err := proto.Marshal(answer)
-	return reply{body: encoded}, err
-}
-
-// unknownAction tells what the service can do and this server cannot from what
-// nobody can.
-func unknownAction(action string) error {
-	switch action {
-	case "DescribeStream", "GetShardIterator", "GetStreamRecord",
-		"StartLocalTransaction", "CommitTransaction", "AbortTransaction",
-		"LoadTable", "UnloadTable",
-		"BulkImport", "BulkExport", "ComputeSplits", "ParallelScan", "SQLQuery",
-		"CreateSearchIndex", "UpdateSearchIndex", "ListSearchIndex", "DescribeSearchIndex", "DeleteSearchIndex", "Search",
-		"CreateDeliveryTask", "DeleteDeliveryTask", "DescribeDeliveryTask", "ListDeliveryTask":
-		return unsupported(action)
-	}
-	return invalid("Unsupported operation: '%s'.", action)
 }

@@ -26,6 +26,7 @@ type definition struct {
 	Throughput throughput    `json:"throughput"`
 	Stream     *stream       `json:"stream,omitempty"` // nil while there is none
 	Indexes    []index       `json:"indexes,omitempty"`
+	Searches   []searchIndex `json:"searches,omitempty"`
 
 	// These follow from the above, see [catalog.put].
 	indexTables []*definition // as Indexes has them
@@ -171,8 +172,11 @@ func (s *Server) store(b *pebble.Batch, d *definition) error {
 }
 
 func (s *Server) listTable(c call, _ *otsprotocol.ListTableRequest) (proto.Message, error) {
-	return &otsprotocol.ListTableResponse{TableNames: slices.Sorted(maps.Keys(s.tables[c.instance]))}, nil
+	return &otsprotocol.ListTableResponse{TableNames: s.names(c.instance)}, nil
 }
+
+// names returns the names of the tables and secondary indexes of an instance.
+func (s *Server) names(instance string) []string { return slices.Sorted(maps.Keys(s.tables[instance])) }
 
 func (s *Server) createTable(c call, req *otsprotocol.CreateTableRequest) (proto.Message, error) {
 	d, err := s.newDefinition(c.instance, req)
@@ -580,6 +584,9 @@ func (s *Server) deleteTable(c call, req *otsprotocol.DeleteTableRequest) (proto
 	d, err := s.mainTable(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
+	}
+	if len(d.Searches) > 0 {
+		return nil, invalid("Table[%s] who has at least one search index cannot be deleted.", d.Name)
 	}
 	b := s.db.NewBatch()
 	defer b.Close()

@@ -327,7 +327,7 @@ func TestTablesOutliveTheServer(t *testing.T) {
 
 func TestWhatIsNotSupportedSaysSo(t *testing.T) {
 	s, _ := serveTable(t, Options{})
-	for _, action := range []string{"DescribeStream", "GetShardIterator", "GetStreamRecord", "StartLocalTransaction", "SQLQuery", "Search", "ListSearchIndex", "BulkExport"} {
+	for _, action := range []string{"DescribeStream", "GetShardIterator", "GetStreamRecord", "StartLocalTransaction", "SQLQuery", "Search", "BulkExport"} {
 		wantCode(t, ask(t, s, action, &otsprotocol.ListTableRequest{}, nil), "OTSUnsupportOperation", action)
 	}
 	wantCode(t, ask(t, s, "Nonsense", &otsprotocol.ListTableRequest{}, nil), "OTSParameterInvalid", "Unsupported operation: 'Nonsense'.")
@@ -335,7 +335,7 @@ func TestWhatIsNotSupportedSaysSo(t *testing.T) {
 
 func TestAMessageThatIsNoneIsRefused(t *testing.T) {
 	s, _ := serve(t, Options{})
-	for _, action := range supportedActions {
+	for action := range operations {
 		_, err := s.do(request{action: action, instance: "demo", body: []byte{0xFF}}, Fault{})
 		wantCode(t, err, "OTSParameterInvalid", "Parse PBMessage")
 	}
@@ -363,7 +363,7 @@ func TestAClosedServerSaysSo(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, action := range supportedActions {
+	for action := range operations {
 		_, err := s.do(request{action: action, instance: "demo"}, Fault{})
 		wantCode(t, err, "OTSServerUnavailable")
 	}
