@@ -57,17 +57,6 @@ func (l *Locks) add(lock archive.Lock) {
 	}
 }
 
-// Weakest returns the weakest mode any of the objects is locked in.
-func (l Locks) Weakest() archive.Mode {
-	switch {
-	case l.Unlocked > 0 || l.Objects == 0:
-		return archive.Unlocked
-	case l.Governance > 0:
-		return archive.Governance
-	}
-	return archive.Compliance
-}
-
 func (l Locks) String() string {
 	text := fmt.Sprintf("%d objects: %d in compliance mode, %d in governance mode, %d not locked, %d held",
 		l.Objects, l.Compliance, l.Governance, l.Unlocked, l.Held)

@@ -140,7 +140,7 @@ func (r Retention) look(ctx context.Context, kind string) (*retaining, error) {
 	if err := x.find(ctx); err != nil {
 		return nil, err
 	}
-	if err := x.inspect(ctx); err != nil {
+	if err := x.inspect(ctx, x.all()); err != nil {
 		return nil, fmt.Errorf("snapshot: locks: %w", err)
 	}
 	return x, nil
@@ -213,15 +213,14 @@ func (x *retaining) all() []*seen {
 	return all
 }
 
-func (x *retaining) inspect(ctx context.Context) error {
-	all := x.all()
-	x.progress.begin("look", int64(len(all)))
-	return x.each(ctx, len(all), func(ctx context.Context, i int) error {
-		info, err := x.inspector.Inspect(ctx, all[i].name)
+func (x *retaining) inspect(ctx context.Context, objects []*seen) error {
+	x.progress.begin("look", int64(len(objects)))
+	return x.each(ctx, len(objects), func(ctx context.Context, i int) error {
+		info, err := x.inspector.Inspect(ctx, objects[i].name)
 		if err != nil {
-			return missing(all[i].name, err)
+			return missing(objects[i].name, err)
 		}
-		all[i].lock = info.Lock
+		objects[i].lock = info.Lock
 		return nil
 	})
 }
@@ -324,37 +323,34 @@ func (x *retaining) stillHeld(ctx context.Context) (map[string]bool, error) {
 // change gives the objects the lock they are to have, where that is not theirs
 // yet, and then looks whether they have it.
 func (x *retaining) change(ctx context.Context, to func(seen) (lock archive.Lock, change bool), set func(context.Context, string, archive.Lock) error) (*LockReport, error) {
-	type step struct {
-		object *seen
-		lock   archive.Lock
-	}
-	var steps []step
+	var objects []*seen
+	var locks []archive.Lock
 	for _, s := range x.all() {
 		if lock, change := to(*s); change {
-			steps = append(steps, step{s, lock})
+			objects, locks = append(objects, s), append(locks, lock)
 		}
 	}
-	x.progress.begin(x.report.Kind, int64(len(steps)))
+	x.progress.begin(x.report.Kind, int64(len(objects)))
 	var done atomic.Int64
-	err := x.each(ctx, len(steps), func(ctx context.Context, i int) error {
-		if err := set(ctx, steps[i].object.name, steps[i].lock); err != nil {
-			return fmt.Errorf("%s: %w", steps[i].object.name, err)
+	err := x.each(ctx, len(objects), func(ctx context.Context, i int) error {
+		if err := set(ctx, objects[i].name, locks[i]); err != nil {
+			return fmt.Errorf("%s: %w", objects[i].name, err)
 		}
 		done.Add(1)
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("snapshot: %s: %d of %d objects were changed, run it again to go on: %w", x.report.Kind, done.Load(), len(steps), err)
+		return nil, fmt.Errorf("snapshot: %s: %d of %d objects were changed, run it again to go on: %w", x.report.Kind, done.Load(), len(objects), err)
 	}
-	if err := x.inspect(ctx); err != nil {
+	if err := x.inspect(ctx, objects); err != nil {
 		return nil, fmt.Errorf("snapshot: %s: %w", x.report.Kind, err)
 	}
-	for _, s := range steps {
-		if s.object.lock.Hold != s.lock.Hold || !s.object.lock.Covers(s.lock) {
-			return nil, fmt.Errorf("snapshot: %s: %s: the store took it and keeps %s: %w", x.report.Kind, s.object.name, lockText(s.object.lock), ErrWeaker)
+	for i, o := range objects {
+		if o.lock.Hold != locks[i].Hold || !o.lock.Covers(locks[i]) {
+			return nil, fmt.Errorf("snapshot: %s: %s: the store took it and keeps %s: %w", x.report.Kind, o.name, lockText(o.lock), ErrWeaker)
 		}
 	}
-	x.report.Changed = int64(len(steps))
+	x.report.Changed = int64(len(objects))
 	return x.told(), nil
 }
 

@@ -47,14 +47,14 @@ func TestLocksAreShownBySnapshot(t *testing.T) {
 		t.Fatalf("got %+v", report)
 	}
 	one, two := report.Snapshots[0], report.Snapshots[1]
-	if one.Weakest() != archive.Governance || one.Objects != int64(len(k.of(k.first, "")))+1 || one.Unlocked+one.Held > 0 ||
+	if one.Governance != one.Objects || one.Objects != int64(len(k.of(k.first, "")))+1 || one.Unlocked+one.Held > 0 ||
 		one.Signed != k.first.Manifest.Retention || *one.Earliest != manifest.At(signed(k.first).Until) {
 		t.Errorf("the first is %+v", one)
 	}
-	if two.Weakest() != archive.Unlocked || two.Unlocked != two.Objects || two.Held != 1 || two.Earliest != nil || two.Signed.Mode != "none" {
+	if two.Unlocked != two.Objects || two.Held != 1 || two.Earliest != nil || two.Signed.Mode != "none" {
 		t.Errorf("the second is %+v", two)
 	}
-	if report.Needed.Objects != 4 || report.Needed.Weakest() != archive.Governance {
+	if report.Needed.Objects != 4 || report.Needed.Governance != report.Needed.Objects {
 		t.Errorf("what they need is %+v", report.Needed)
 	}
 	if _, err := (snapshot.Retention{Archive: k.Archive, Snapshot: "7"}).Show(t.Context()); err == nil {
@@ -276,7 +276,7 @@ func TestABucketsLockIsShownAndNotChanged(t *testing.T) {
 	export(t, s, a, key, "plain")
 	run := snapshot.Retention{Archive: a}
 	report, err := run.Show(t.Context())
-	if err != nil || report.Snapshots[0].Weakest() != archive.Compliance {
+	if err != nil || report.Snapshots[0].Compliance != report.Snapshots[0].Objects {
 		t.Errorf("got %+v, %v", report, err)
 	}
 	_, extend := run.Extend(t.Context(), archive.Compliance, time.Now().AddDate(3, 0, 0))

@@ -115,7 +115,8 @@ type thawing struct {
 	mu       sync.Mutex
 	infos    map[string]archive.Info // as last seen
 	asked    Count
-	problems []error
+	problems []error         // maxProblems of them
+	wrong    map[string]bool // the texts of all
 }
 
 // Look lists what is read and in which state it is. It asks for nothing.
@@ -221,7 +222,7 @@ func (x *thawing) need(ctx context.Context) error {
 		return nil
 	}
 	x.progress.begin("plan", 0)
-	x.needs, x.problems, x.report.Notes = nil, nil, []string{}
+	x.needs, x.problems, x.wrong, x.report.Notes = nil, nil, map[string]bool{}, []string{}
 	frozen, err := x.head(ctx)
 	if err != nil || frozen {
 		return err
@@ -365,8 +366,15 @@ func (x *thawing) note(format string, args ...any) {
 func (x *thawing) problem(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if !slices.ContainsFunc(x.problems, func(p error) bool { return p.Error() == err.Error() }) {
+	if x.wrong[err.Error()] {
+		return
+	}
+	x.wrong[err.Error()] = true
+	switch n := len(x.problems); {
+	case n < maxProblems:
 		x.problems = append(x.problems, err)
+	case n == maxProblems:
+		x.problems = append(x.problems, fmt.Errorf("there are more than %d problems", maxProblems))
 	}
 }
 
@@ -476,7 +484,7 @@ func (x *thawing) told() *ThawReport {
 	for _, p := range x.problems {
 		r.Problems = append(r.Problems, p.Error())
 	}
-	if x.thawer == nil && x.known {
+	if x.thawer == nil && r.Ready() {
 		r.Notes = append(slices.Clone(r.Notes), "this kind of store has no archive tiers: everything can be read at once")
 	}
 	return &r

@@ -305,6 +305,41 @@ func TestAStoreWithoutTiersNeedsNoThawing(t *testing.T) {
 	if !report.Ready() || len(report.Tiers) != 0 || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "no archive tiers") {
 		t.Errorf("ready %v, tiers %q, notes %q", report.Ready(), report.Tiers, report.Notes)
 	}
+	v, c := coldCopy(t, o, isChunk)
+	if report, err = (snapshot.Thaw{Store: untiered{v, v}, Trust: o.Trust, Now: c.Now}).Look(t.Context()); err != nil || report.Ready() || len(report.Notes) > 0 {
+		t.Errorf("what is frozen where nobody can ask for it: ready %v, notes %q, %v", report.Ready(), report.Notes, err)
+	}
+}
+
+// TestThawNamesMissingObjectsAndNoEndOfThem.
+func TestThawNamesMissingObjectsAndNoEndOfThem(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 12000)
+	vault := new(archivetest.Vault)
+	a, key := newArchive(t, vault)
+	run := exporting(t, s, a, key, "plain")
+	run.ChunkBytes = 16 << 10
+	e, err := first(run.Run(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := 0
+	for _, name := range vault.Names() {
+		if !isChunk(name) {
+			continue
+		}
+		vault.Erase(name)
+		if missing++; missing != 7 && missing != 110 {
+			continue
+		}
+		report, err := snapshot.Thaw{Store: vault, Trust: a.Trust}.Look(t.Context())
+		if !errors.Is(err, snapshot.ErrMissing) || report == nil || len(report.Problems) != min(missing, 101) {
+			t.Fatalf("%d objects are missing: got %v, %d problems", missing, err, len(report.Problems))
+		}
+	}
+	if missing != int(e.Manifest.Totals.Chunks) || missing < 110 {
+		t.Errorf("%d chunks", missing)
+	}
 }
 
 func TestThawRefusesWhatCannotBe(t *testing.T) {
