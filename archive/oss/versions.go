@@ -39,16 +39,7 @@ func (s *Store) state(ctx context.Context) (versioning, error) {
 	if state != unasked {
 		return state, nil
 	}
-	state, err := s.askState(ctx)
-	if err != nil {
-		return unasked, fmt.Errorf("versioning of the bucket: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.versioning == unasked {
-		s.versioning = state
-	}
-	return s.versioning, nil
+	return s.renewState(ctx, unasked)
 }
 
 func (s *Store) askState(ctx context.Context) (versioning, error) {
@@ -101,11 +92,26 @@ func (s *Store) suspend() {
 // whether a bucket that kept none has begun to.
 func (s *Store) stateNow(ctx context.Context) (versioning, error) {
 	s.mu.Lock()
-	if s.versioning == plain {
-		s.versioning = unasked
-	}
+	known := s.versioning
 	s.mu.Unlock()
-	return s.state(ctx)
+	if known != plain {
+		return s.state(ctx)
+	}
+	return s.renewState(ctx, plain)
+}
+
+// renewState asks for the bucket's versioning, of which was is known.
+func (s *Store) renewState(ctx context.Context, was versioning) (versioning, error) {
+	state, err := s.askState(ctx)
+	if err != nil {
+		return was, fmt.Errorf("versioning of the bucket: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.versioning == was {
+		s.versioning = state
+	}
+	return s.versioning, nil
 }
 
 // version is one of an object, or a delete marker.
