@@ -151,7 +151,7 @@ func parseBinary(token string) (Value, error) {
 	if isHex {
 		b, err := hex.DecodeString(digits)
 		if err != nil {
-			return Value{}, fmt.Errorf("%q: an even number of hex digits is wanted after hex:", token)
+			return Value{}, fmt.Errorf("%q is not hex: and an even number of hex digits", token)
 		}
 		return BinaryValue(b), nil
 	}
