@@ -152,30 +152,38 @@ func overtaken(t *testing.T, open opener, upstream string) {
 
 // landedUnheard loses the answers to a Put that was done.
 func landedUnheard(t *testing.T, open opener, upstream string) {
+	var wg sync.WaitGroup // most of the time is waiting
 	for what, m := range map[string]Mishap{
 		"reset":    {PassOn: true, Reset: true},
 		"503":      {PassOn: true, Status: http.StatusServiceUnavailable},
 		"a page":   {PassOn: true, Status: http.StatusBadGateway, Body: "<html>"},
 		"no reply": {PassOn: true, Delay: 4 * time.Second, Reset: true},
 	} {
-		f := NewFront(t, upstream)
-		s := open(t, f.Addr())
 		if testing.Short() && m.Delay > 0 {
 			continue
 		}
-		for name, content := range map[string]string{"empty": "", "small": "rows", "large": strings.Repeat("rows ", 1<<20)} {
-			f.Set(First(1, m, http.MethodPut))
-			if err := tryPut(t, s, name, content); err != nil {
-				t.Errorf("%s: Put that was done (%s), and whose answer was lost: got %v, want nil: the bytes there are ours", what, name, err)
-			}
-			f.Set(nil)
-			want(t, s, name, content)
-			if err := tryPut(t, s, name, content+"!"); !errors.Is(err, fs.ErrExist) {
-				t.Errorf("%s: a Put of other bytes later (%s): got %v, want fs.ErrExist", what, name, err)
-			}
-		}
-		wantList(t, s, "", "empty", "large", "small")
+		wg.Go(func() {
+			t.Run(what, func(t *testing.T) { landedBut(t, open, upstream, m) })
+		})
 	}
+	wg.Wait()
+}
+
+func landedBut(t *testing.T, open opener, upstream string, m Mishap) {
+	f := NewFront(t, upstream)
+	s := open(t, f.Addr())
+	for name, content := range map[string]string{"empty": "", "small": "rows", "large": strings.Repeat("rows ", 1<<20)} {
+		f.Set(First(1, m, http.MethodPut))
+		if err := tryPut(t, s, name, content); err != nil {
+			t.Errorf("Put that was done (%s), and whose answer was lost: got %v, want nil: the bytes there are ours", name, err)
+		}
+		f.Set(nil)
+		want(t, s, name, content)
+		if err := tryPut(t, s, name, content+"!"); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("a Put of other bytes later (%s): got %v, want fs.ErrExist", name, err)
+		}
+	}
+	wantList(t, s, "", "empty", "large", "small")
 }
 
 // troubleCase is a row of the table.
