@@ -333,7 +333,7 @@ func (s *Store) over(all []version) []archive.Shadow {
 	var shadows []archive.Shadow
 	for i, v := range all {
 		// Should a server list markers apart, their time says what they hide.
-		if i < oldest || v.marker() && !v.LastModified.Before(all[oldest].LastModified) {
+		if i < oldest || v.marker() && v.LastModified.After(all[oldest].LastModified) {
 			shadows = append(shadows, archive.Shadow{
 				Name: name, Version: v.ID, Marker: v.marker(), Size: v.Size, Modified: v.LastModified.UTC(),
 			})

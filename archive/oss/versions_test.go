@@ -127,3 +127,18 @@ func (w dated) WriteHeader(status int) {
 	w.Header().Set("Date", w.at.UTC().Format(http.TimeFormat))
 	w.ResponseWriter.WriteHeader(status)
 }
+
+// The service's times are of seconds: a marker that was there before the object
+// may be of the same one.
+func TestAMarkerUnderAnObjectHidesNothing(t *testing.T) {
+	at := time.Now()
+	s := serve(t, osstest.Options{Now: func() time.Time { return at }}, osstest.BucketOptions{Versioning: "Enabled"})
+	if err := s.client(t).DeleteObject("a"); err != nil {
+		t.Fatal(err)
+	}
+	store := s.open(t, oss.Config{})
+	put(t, store, "a", "content")
+	if got := shadowsOf(t, store, ""); len(got) != 0 {
+		t.Errorf("got shadows %+v, want none", got)
+	}
+}
