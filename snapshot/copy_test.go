@@ -745,6 +745,40 @@ func TestALockLeftToTheBucketOfACopyIsLookedAt(t *testing.T) {
 	}
 }
 
+// refusing is a store that shows only when asked that it locks nothing.
+type refusing struct{ *archivetest.Vault }
+
+func (r refusing) Put(ctx context.Context, name string, body io.ReadSeeker, opts archive.PutOptions) error {
+	if opts.Lock != (archive.Lock{}) {
+		return errors.ErrUnsupported
+	}
+	return r.Vault.Put(ctx, name, body, opts)
+}
+
+func TestALockAskedForIsNeverLeftOut(t *testing.T) {
+	o := newOriginal(t)
+	run := copying(o.Archive, refusing{new(archivetest.Vault)})
+	run.Lock = archive.Lock{Mode: archive.Governance, Until: time.Now().Add(100 * time.Hour).Truncate(time.Second)}
+	if _, err := run.Run(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %v, want ErrUnsupported", err)
+	}
+	wantObjects(t, run.To, nil)
+	dropping := &archivetest.Vault{DropLocks: true}
+	mustCopy(t, copying(o.Archive, dropping))
+	run.To = dropping
+	if _, err := run.Run(t.Context()); !errors.Is(err, snapshot.ErrWeaker) {
+		t.Errorf("a server that drops locks: got %v, want ErrWeaker", err)
+	}
+	firm := &archivetest.Vault{Default: archive.Compliance, DefaultPeriod: archive.Period{Days: 1}}
+	run.To = firm
+	mustCopy(t, run)
+	for _, name := range firm.Names() {
+		if info, err := firm.Inspect(t.Context(), name); err != nil || info.Lock != (archive.Lock{Mode: archive.Compliance, Until: run.Lock.Until.UTC()}) {
+			t.Errorf("%s is locked %+v, %v: less than asked, or than the bucket does", name, info.Lock, err)
+		}
+	}
+}
+
 // silent is a store whose bucket does not say how it retains objects.
 type silent struct{ *wormStore }
 

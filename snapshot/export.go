@@ -34,7 +34,8 @@ type Export struct {
 	From Source
 	// To are the archives to write to, one or more. Every row is read once; each
 	// archive gets the same chunks under the same snapshot id, and its own plan,
-	// pages and manifest, signed for it.
+	// pages and manifest, signed for it. A range that one of them had already when an
+	// export is resumed is read again for the others, and its rows may have changed.
 	To []*Archive
 	// Signers must meet every archive's threshold. Of several archives each takes
 	// those of its policy. The first exporter among them signs plan and pages.

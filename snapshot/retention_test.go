@@ -144,6 +144,14 @@ func TestALockIsNeverShortenedOrWeakened(t *testing.T) {
 	}
 }
 
+func TestAHoldThatIsDroppedIsFound(t *testing.T) {
+	k := newKept(t, new(archivetest.Vault), month)
+	k.vault.DropLocks = true
+	if _, err := (snapshot.Retention{Archive: k.Archive}).Hold(t.Context(), true); !errors.Is(err, snapshot.ErrWeaker) {
+		t.Errorf("got %v, want ErrWeaker", err)
+	}
+}
+
 // TestWhatSnapshotsShareKeepsWhatIsFirmer extends a snapshot beside one that is
 // locked for ages.
 func TestWhatSnapshotsShareKeepsWhatIsFirmer(t *testing.T) {
