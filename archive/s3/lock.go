@@ -145,8 +145,11 @@ func (s *Store) lock(ctx context.Context, name string, lock archive.Lock) error 
 	// Only from governance to compliance does a lock have to be lifted.
 	lift := info.Lock.Mode == archive.Governance && target.Mode == archive.Compliance
 	err = s.putRetention(ctx, key, info.Version, target, false)
-	if lift && denied(err) {
+	if lift && retained(err) {
 		err = s.putRetention(ctx, key, info.Version, target, true)
+	}
+	if lift && retained(err) {
+		return fmt.Errorf("%w: it is locked in governance mode, which only the right s3:BypassGovernanceRetention lifts, also to lock it more firmly: %w", err, archive.ErrLocked)
 	}
 	if err != nil {
 		return err
@@ -159,6 +162,12 @@ func (s *Store) lock(ctx context.Context, name string, lock archive.Lock) error 
 		return fmt.Errorf("asked for a lock of %s, the server has %s: %w", describe(target), describe(info.Lock), errors.ErrUnsupported)
 	}
 	return nil
+}
+
+// retained reports whether err is how servers refuse to touch what is locked:
+// MinIO says InvalidRequest, others AccessDenied.
+func retained(err error) bool {
+	return denied(err) || code(err) == "InvalidRequest" || code(err) == "ObjectLocked"
 }
 
 // stronger is a lock that covers both. One that is past its date keeps nothing.

@@ -29,6 +29,22 @@ func TestLocks(t *testing.T) {
 	})
 }
 
+// TestGovernanceBecomesCompliance has the right that it takes, as root does.
+func TestGovernanceBecomesCompliance(t *testing.T) {
+	each(t, func(t *testing.T, s *s3test.Server) {
+		store := open(t, s, bucket(t, s, s3test.BucketOptions{Lock: true}), nil)
+		put(t, store, "object", "content", archive.PutOptions{Lock: archive.Lock{Mode: archive.Governance, Until: time.Now().AddDate(0, 0, 2)}})
+		firmer := archive.Lock{Mode: archive.Compliance, Until: time.Now().AddDate(0, 0, 1)}
+		if err := store.Lock(t.Context(), "object", firmer); err != nil {
+			t.Fatal(err)
+		}
+		info, err := store.Inspect(t.Context(), "object")
+		if err != nil || info.Lock.Mode != archive.Compliance || time.Until(info.Lock.Until) < 47*time.Hour {
+			t.Errorf("lock %+v, %v; want compliance for as long as it was in governance", info.Lock, err)
+		}
+	})
+}
+
 func TestDefaultLock(t *testing.T) {
 	for _, mode := range []archive.Mode{archive.Governance, archive.Compliance} {
 		t.Run(mode.String(), func(t *testing.T) {

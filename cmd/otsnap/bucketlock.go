@@ -46,7 +46,6 @@ Without these it is shown. S3 locks objects one by one: see otsnap lock extend.`
 	cmd.Flags().IntVar(&o.extend, "extend", 0, "make a final one as long as so many `DAYS`")
 	cmd.Flags().BoolVar(&o.abort, "abort", false, "take back one that is not final")
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "do what cannot be undone")
-	cmd.MarkFlagsMutuallyExclusive("create", "complete", "extend", "abort")
 	return cmd
 }
 
@@ -55,6 +54,15 @@ func (a *app) bucketLock(cmd *cobra.Command, location string, o bucketLockOption
 		if cmd.Flags().Changed(flag) && days < 1 {
 			return usage(cmd, "--%s %d: at least a day", flag, days)
 		}
+	}
+	chosen := 0
+	for _, flag := range []string{"create", "complete", "extend", "abort"} {
+		if cmd.Flags().Changed(flag) {
+			chosen++
+		}
+	}
+	if chosen > 1 {
+		return usage(cmd, "one thing at a time: --create, --complete, --extend or --abort")
 	}
 	if (o.complete || o.extend > 0) && !o.yes {
 		return advise(usage(cmd, "this cannot be undone, by anybody"), "say --yes if every object in the bucket, of the archive or not, is to stay that long")

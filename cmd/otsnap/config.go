@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/otsnap/otsnap/snapshot/tablestore"
 	"github.com/spf13/cobra"
@@ -62,11 +63,17 @@ func (a *app) openForWriting(ctx context.Context, location string, flags archive
 		return nil, err
 	}
 	trust, err := file.load(flags.id)
+	if errors.Is(err, manifest.ErrUntrusted) && flags.id == "" && !snapshot.Exists(ctx, store) {
+		return nil, where.noArchive(location, fmt.Errorf("there is no archive at %s that could be read", where.name))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("archive %s: %w", where.name, err)
 	}
 	opening, err := snapshot.Open(ctx, store, trust)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && trust.Seq > 0:
+		return nil, where.archiveGone(trust.Seq, err)
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, where.noArchive(location, fmt.Errorf("%s: %w", where.name, err))
 	}
 	if err != nil {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
+	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
@@ -140,6 +142,9 @@ func (a *app) export(ctx context.Context, address string, locations []string, o 
 	a.resume = "go on with the same command and --resume"
 	exported, err := run.Run(ctx)
 	shown.Close()
+	if errors.Is(err, errors.ErrUnsupported) && len(to) == 1 && (o.lock.mode.Mode != archive.Unlocked || !o.lock.retain.IsZero()) {
+		return advise(err, "%s", initOptions{lock: o.lock}.instead(to[0].place.kind))
+	}
 	if err != nil {
 		return err
 	}

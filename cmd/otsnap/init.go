@@ -113,7 +113,7 @@ func (a *app) init(ctx context.Context, location string, o initOptions) error {
 	setup := snapshot.Setup{Kind: where.kind, Mode: o.lock.mode.Mode, Period: o.lock.retain.Period, Now: a.now}
 	made, err := snapshot.Init(ctx, store, policy, setup, signing...)
 	if errors.Is(err, fs.ErrExist) && snapshot.Exists(ctx, store) {
-		return advise(fmt.Errorf("%s: %w", where.name, err), "to use it from this machine, give its id once: otsnap verify %s --archive-id ID", location)
+		return advise(fmt.Errorf("%s: %w", where.name, err), "to use it from this machine, give its id once: otsnap verify %s --archive-id ID", quoted(location))
 	}
 	if errors.Is(err, errors.ErrUnsupported) {
 		return advise(fmt.Errorf("%s: %w", where.name, err), "%s", o.instead(where.kind))

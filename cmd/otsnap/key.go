@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"syscall"
 
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
 	"github.com/otsnap/otsnap/manifest"
@@ -90,16 +92,21 @@ func keyExists(err error) error {
 	return err
 }
 
-// newFile writes a file that must not exist yet.
+// newFile writes a file that must not exist yet. One that is there is whole, also
+// after a crash.
 func newFile(path string, data []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if _, err := os.Lstat(path); err == nil {
+		return &fs.PathError{Op: "create", Path: path, Err: syscall.EEXIST}
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".otsnap-*")
 	if err != nil {
 		return err
 	}
-	if err := writeDurably(f, data, mode); err != nil {
-		return errors.Join(err, os.Remove(path))
+	defer os.Remove(temporary.Name())
+	if err := writeDurably(temporary, data, mode); err != nil {
+		return err
 	}
-	return nil
+	return os.Link(temporary.Name(), path)
 }
 
 func (a *app) keyShowCommand() *cobra.Command {

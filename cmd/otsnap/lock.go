@@ -86,7 +86,6 @@ as a whole: otsnap lock bucket.`,
 	o.add(cmd)
 	o.lock.add(cmd, "lock for this `PERIOD` from now on")
 	cmd.Flags().StringVar(&o.until, "until", "", "lock up to this `DATE`, as in 2036-12-31 (its end, UTC) or 2036-12-31T12:00:00Z")
-	cmd.MarkFlagsMutuallyExclusive("until", "retain")
 	return cmd
 }
 
@@ -94,6 +93,9 @@ as a whole: otsnap lock bucket.`,
 func (o lockOptions) end(cmd *cobra.Command, now time.Time) (time.Time, error) {
 	if o.until == "" && o.lock.retain.IsZero() {
 		return time.Time{}, usage(cmd, "until when? Say --until DATE or --retain PERIOD")
+	}
+	if o.until != "" && !o.lock.retain.IsZero() {
+		return time.Time{}, usage(cmd, "--until and --retain both say when it ends: give one")
 	}
 	if o.lock.mode.Mode == archive.Unlocked {
 		return time.Time{}, usage(cmd, "how firmly? Say --lock governance or --lock compliance; nobody can undo the latter")

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/otsnap/otsnap/archive/dir"
 	"github.com/otsnap/otsnap/archive/oss"
 	"github.com/otsnap/otsnap/archive/s3"
+	"github.com/otsnap/otsnap/manifest"
 )
 
 // place is where an archive is or will be.
@@ -39,11 +42,16 @@ func (o storeOptions) idle() time.Duration {
 	return 0
 }
 
+// halfAddress is what becomes of an address with a slash too few.
+var halfAddress = regexp.MustCompile(`^(?i:s3|oss|https?):`)
+
 // locate finds the place of an ARCHIVE argument. It is the one switch over URL
 // schemes.
 func locate(location string) (place, error) {
 	scheme, rest, hasScheme := strings.Cut(location, "://")
 	switch {
+	case halfAddress.MatchString(location) && !hasScheme:
+		return place{}, misused("%s: write s3://BUCKET/PREFIX or oss://BUCKET/PREFIX; for a directory of that name, ./%s", location, location)
 	case location == "":
 		return place{}, misused("the archive's address is empty")
 	case !hasScheme:
@@ -133,11 +141,20 @@ func store[S archive.Store](s S, err error) (archive.Store, error) {
 
 // noArchive adds to the error of a place without an archive what may be the reason.
 func (p place) noArchive(location string, err error) error {
-	look := "are bucket and prefix right?"
+	return advise(err, "%s A new archive is made by: otsnap init %s --key FILE", p.look(), quoted(location))
+}
+
+// archiveGone is the error of a place where there was an archive.
+func (p place) archiveGone(seen int64, err error) error {
+	gone := fmt.Errorf("%s: snapshots up to number %d were seen here, and now it is no archive: %w", p.name, seen, err)
+	return advise(labelled{gone, manifest.ErrRollback}, "%s Then somebody may have removed it: look among older versions of the objects, and in other copies", p.look())
+}
+
+func (p place) look() string {
 	if p.kind == "dir" {
-		look = "is the path right, and the disk mounted?"
+		return "is the path right, and the disk mounted?"
 	}
-	return advise(err, "%s A new archive is made by: otsnap init %s --key FILE", look, quoted(location))
+	return "are bucket and prefix right?"
 }
 
 // retried tells of a request that a store refused or lost and that is made again.
@@ -151,7 +168,7 @@ func (a *app) retried(reason error) {
 
 // quoted writes an argument so that a shell takes it as one.
 func quoted(arg string) string {
-	if strings.ContainsAny(arg, "?*&; $'\"") {
+	if strings.ContainsAny(arg, "?*&; $'\"()<>|#!`\\[]{}~") {
 		return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 	}
 	return arg
