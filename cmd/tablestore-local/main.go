@@ -46,6 +46,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	remote := flags.Bool("allow-remote", false, "allow an address other machines can reach")
 	seed := flags.Uint64("seed", 1, "`number` that decides which requests meet a fault")
 	build := flags.Duration("index-build", 0, "`time` a new index over rows that are there takes to be ready; without it CreateIndex is answered when it is")
+	shard := flags.Int("shard-records", 0, "`number` of records after which a shard of a stream splits; 0 is 100,000")
 	var faults []local.Fault
 	flags.Func("fault", "let requests go wrong, as in BatchWriteRow:busy:0.01 (`action:kind`[:probability][:times=N][:after=N][:rows=SHARE]); may be repeated", func(text string) error {
 		fault, err := local.ParseFault(text)
@@ -65,7 +66,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer listener.Close()
-	server, err := local.Open(local.Options{Dir: *dir, Keys: accessKey(), Seed: *seed, IndexBuild: *build})
+	if *build < 0 || *shard < 0 {
+		return errors.New("--index-build and --shard-records cannot be negative")
+	}
+	server, err := local.Open(local.Options{Dir: *dir, Keys: accessKey(), Seed: *seed, IndexBuild: *build, ShardRecords: *shard})
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,43 @@ func TestTablesAreThereAfterARestart(t *testing.T) {
 	}
 }
 
+func TestIndexesTakeTimeAndShardsSplitAsAsked(t *testing.T) {
+	t.Setenv("TABLESTORE_LOCAL_ACCESS_KEY_ID", "me")
+	t.Setenv("TABLESTORE_LOCAL_ACCESS_KEY_SECRET", "secret")
+	c, stop := start(t, "--index-build", "1h", "--shard-records", "2")
+	defer stop()
+	meta := &tablestore.TableMeta{TableName: "t"}
+	meta.AddPrimaryKeyColumn("k", tablestore.PrimaryKeyType_STRING)
+	meta.AddPrimaryKeyColumn("n", tablestore.PrimaryKeyType_INTEGER)
+	_, err := c.CreateTable(&tablestore.CreateTableRequest{TableMeta: meta, TableOption: &tablestore.TableOption{TimeToAlive: -1, MaxVersion: 1},
+		ReservedThroughput: &tablestore.ReservedThroughput{}, StreamSpec: &tablestore.StreamSpecification{EnableStream: true, ExpirationTime: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range []string{"a", "b"} {
+		pk := &tablestore.PrimaryKey{}
+		pk.AddPrimaryKeyColumn("k", k)
+		pk.AddPrimaryKeyColumn("n", int64(1))
+		change := &tablestore.PutRowChange{TableName: "t", PrimaryKey: pk}
+		change.SetCondition(tablestore.RowExistenceExpectation_IGNORE)
+		if _, err := c.PutRow(&tablestore.PutRowRequest{PutRowChange: change}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	index := &tablestore.IndexMeta{IndexName: "x", Primarykey: []string{"n"}}
+	if _, err := c.CreateIndex(&tablestore.CreateIndexRequest{MainTableName: "t", IndexMeta: index, IncludeBaseData: true}); err != nil {
+		t.Fatal(err)
+	}
+	table, err := c.DescribeTable(&tablestore.DescribeTableRequest{TableName: "t"})
+	if err != nil || *table.IndexMetas[0].IndexSyncPhase != tablestore.SyncPhase_FULL {
+		t.Errorf("table %+v, %v", table, err)
+	}
+	stream, err := c.DescribeStream(&tablestore.DescribeStreamRequest{StreamId: table.StreamDetails.StreamId})
+	if err != nil || len(stream.Shards) != 3 {
+		t.Errorf("stream %+v, %v", stream, err)
+	}
+}
+
 func TestTheServerIsForThisMachine(t *testing.T) {
 	for _, address := range []string{":0", "0.0.0.0:0", "[::]:0"} {
 		err := run(t.Context(), []string{"--listen", address}, io.Discard, io.Discard)
@@ -84,6 +121,8 @@ func TestBadUsage(t *testing.T) {
 		"--no-such-flag":        "not defined",
 		"--listen 127.0.0.1:-1": "invalid port",
 		"extra":                 `unexpected argument "extra"`,
+		"--index-build -1s":     "cannot be negative",
+		"--shard-records -1":    "cannot be negative",
 	} {
 		var stderr strings.Builder
 		err := run(t.Context(), strings.Fields(args), io.Discard, &stderr)

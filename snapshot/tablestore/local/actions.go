@@ -46,7 +46,10 @@ var operations = map[string]operation{
 
 	"ComputeSplitPointsBySize": beside((*Server).computeSplitPointsBySize),
 
-	"ListStream": beside((*Server).listStream),
+	"ListStream":       beside((*Server).listStream),
+	"DescribeStream":   beside((*Server).describeStream),
+	"GetShardIterator": beside((*Server).getShardIterator),
+	"GetStreamRecord":  beside((*Server).getStreamRecord),
 }
 
 // message is a request's, of type T.
@@ -95,8 +98,15 @@ func runGetRange(s *Server, c call, body []byte) (reply, error) {
 	return s.getRange(c, get)
 }
 
-// do carries out a request with mu held as its operation needs it.
+// do carries out a request, and then splits the shards it filled.
 func (s *Server) do(req request, fault Fault) (reply, error) {
+	rep, err := s.carryOut(req, fault)
+	s.splitCrowded()
+	return rep, err
+}
+
+// carryOut carries out a request with mu held as its operation needs it.
+func (s *Server) carryOut(req request, fault Fault) (reply, error) {
 	op, known := operations[req.action]
 	if op.alone {
 		s.mu.Lock()
@@ -118,8 +128,7 @@ func (s *Server) do(req request, fault Fault) (reply, error) {
 // nobody can.
 func unknownAction(action string) error {
 	switch action {
-	case "DescribeStream", "GetShardIterator", "GetStreamRecord",
-		"StartLocalTransaction", "CommitTransaction", "AbortTransaction",
+	case "StartLocalTransaction", "CommitTransaction", "AbortTransaction",
 		"LoadTable", "UnloadTable",
 		"BulkImport", "BulkExport", "ComputeSplits", "ParallelScan", "SQLQuery", "Search",
 		"CreateDeliveryTask", "DeleteDeliveryTask", "DescribeDeliveryTask", "ListDeliveryTask":

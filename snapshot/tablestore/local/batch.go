@@ -153,6 +153,7 @@ func (s *Server) writeAtomic(changes []*change) ([]result, error) {
 		return failAll(changes, err), nil
 	}
 	defer s.rows.lock(changes)()
+	defer s.feed.write(changes)()
 	w := &writer{s: s, batch: s.db.NewIndexedBatch(), now: s.now()}
 	defer w.batch.Close()
 	results := make([]result, len(changes))

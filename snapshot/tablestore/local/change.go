@@ -219,10 +219,11 @@ func (d *definition) checkWrite(c *cell, now int64) error {
 	return nil
 }
 
-// blind tells whether a change can be made without looking at the row.
+// blind tells whether a change can be made without looking at the row. Where an
+// index or a stream follows the table, changes to a row come one after another.
 func (ch *change) blind() bool {
 	if ch.kind == otsprotocol.OperationType_UPDATE || ch.condition != nil {
 		return false
 	}
-	return ch.generate || ch.expect == otsprotocol.RowExistenceExpectation_IGNORE && len(ch.table.indexTables) == 0
+	return ch.generate || ch.expect == otsprotocol.RowExistenceExpectation_IGNORE && len(ch.table.indexTables) == 0 && ch.table.Stream == nil
 }

@@ -63,7 +63,7 @@ func TestAcknowledgedWritesSurviveAKill(t *testing.T) {
 	for round := range 3 {
 		c, kill := child(t, dir)
 		if round == 0 {
-			must[*tablestore.CreateTableResponse](t)(c.CreateTable(tableOf("t")))
+			must[*tablestore.CreateTableResponse](t)(c.CreateTable(streaming()))
 		}
 		for row := range writeUntilKilled(c, kill, round) {
 			acknowledged[row] = true
@@ -87,6 +87,17 @@ func TestAcknowledgedWritesSurviveAKill(t *testing.T) {
 		if !strings.Contains(row, "x@1=v") {
 			t.Errorf("%q is half a row", row)
 		}
+	}
+	// The stream tells of the rows that are there and of no others.
+	records, _ := readOn(t, c, begin(t, c, firstShard), 0)
+	for _, record := range records {
+		name := strings.TrimSuffix(strings.TrimPrefix(record, "put "), ": x=v")
+		if !found["["+name+"] x@1=v"] {
+			t.Errorf("record %q is of no row", record)
+		}
+	}
+	if len(records) != len(found) {
+		t.Errorf("%d records of %d rows", len(records), len(found))
 	}
 }
 

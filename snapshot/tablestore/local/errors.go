@@ -73,6 +73,14 @@ func errIndexExists(name string) error {
 	return &serviceError{http.StatusConflict, "OTSObjectAlreadyExist", fmt.Sprintf("Requested index already exists: '%s'.", name)}
 }
 
+func errStreamNotExist() error {
+	return &serviceError{http.StatusNotFound, "OTSObjectNotExist", "Requested stream does not exist."}
+}
+
+func errTrimmed() error {
+	return &serviceError{http.StatusNotFound, "OTSTrimmedDataAccess", "Requested stream data is already trimmed or does not exist."}
+}
+
 func errTableQuota() error {
 	return &serviceError{http.StatusForbidden, "OTSQuotaExhausted", "Number of tables exceeded the quota."}
 }

@@ -126,7 +126,7 @@ var faultActions = map[FaultKind][]string{
 	FaultCutAfter:    nil,
 	FaultTruncate:    nil,
 	FaultFlip:        nil,
-	FaultCorrupt:     {"GetRow", "BatchGetRow", "GetRange"},
+	FaultCorrupt:     {"GetRow", "BatchGetRow", "GetRange", "GetStreamRecord"},
 	FaultRows:        {"BatchWriteRow"},
 	FaultRowsTimeout: {"BatchWriteRow"},
 	FaultEmptyPage:   {"GetRange"},
@@ -275,6 +275,9 @@ func (f *faults) corrupt(action string, body []byte) ([]byte, error) {
 	case "GetRange":
 		m := new(otsprotocol.GetRangeResponse)
 		answer, rows = m, func() [][]byte { return [][]byte{m.Rows} }
+	case "GetStreamRecord":
+		m := new(otsprotocol.GetStreamRecordResponse)
+		answer, rows = m, func() [][]byte { return recordRows(m) }
 	default:
 		m := new(otsprotocol.BatchGetRowResponse)
 		answer, rows = m, func() [][]byte { return batchRows(m) }
@@ -293,6 +296,13 @@ func batchRows(m *otsprotocol.BatchGetRowResponse) (rows [][]byte) {
 		for _, r := range table.Rows {
 			rows = append(rows, r.Row)
 		}
+	}
+	return rows
+}
+
+func recordRows(m *otsprotocol.GetStreamRecordResponse) (rows [][]byte) {
+	for _, r := range m.StreamRecords {
+		rows = append(rows, r.Record, r.OriginRecord)
 	}
 	return rows
 }

@@ -340,3 +340,56 @@ func TestFaultsOnACommandLine(t *testing.T) {
 		}
 	}
 }
+
+func TestFaultsMeetOperationsOnIndexesAndStreams(t *testing.T) {
+	s, c := serveIndexed(t, Options{})
+	must[*tablestore.UpdateTableResponse](t)(c.UpdateTable(&tablestore.UpdateTableRequest{TableName: "t", StreamSpec: &tablestore.StreamSpecification{EnableStream: true, ExpirationTime: 1}}))
+	stream, it, shard := streamID(t, c), begin(t, c, firstShard), tablestore.ShardId(firstShard)
+	schema := schemaOf(field("k", tablestore.FieldType_KEYWORD))
+	calls := map[string]func() error{
+		"CreateIndex":       func() error { return createIndex(c, global("x", "city"), true) },
+		"DropIndex":         func() error { return dropIndex(c, "x") },
+		"CreateSearchIndex": func() error { return createSearch(c, "y", schema) },
+		"DeleteSearchIndex": func() error { return deleteSearch(c, "y") },
+		"UpdateSearchIndex": func() error {
+			return updateSearch(c, "y", func(r *tablestore.UpdateSearchIndexRequest) { r.TimeToLive = proto.Int32(-1) })
+		},
+		"ListSearchIndex": func() error {
+			_, err := c.ListSearchIndex(&tablestore.ListSearchIndexRequest{TableName: "t"})
+			return err
+		},
+		"DescribeSearchIndex": func() error {
+			_, err := c.DescribeSearchIndex(&tablestore.DescribeSearchIndexRequest{TableName: "t", IndexName: "y"})
+			return err
+		},
+		"DescribeStream": func() error {
+			_, err := c.DescribeStream(&tablestore.DescribeStreamRequest{StreamId: stream})
+			return err
+		},
+		"GetShardIterator": func() error {
+			_, err := c.GetShardIterator(&tablestore.GetShardIteratorRequest{StreamId: stream, ShardId: &shard})
+			return err
+		},
+		"GetStreamRecord": func() error {
+			_, err := c.GetStreamRecord(&tablestore.GetStreamRecordRequest{ShardIterator: it})
+			return err
+		},
+	}
+	for action, call := range calls {
+		if err := s.Misbehave(Fault{Action: action, Kind: FaultBusy}); err != nil {
+			t.Fatal(err)
+		}
+		wantCode(t, call(), "OTSServerBusy")
+	}
+	// What a timeout hides has been done.
+	for _, step := range []struct{ action, again string }{
+		{"CreateIndex", "OTSObjectAlreadyExist"}, {"DropIndex", "OTSObjectNotExist"},
+		{"CreateSearchIndex", "OTSObjectAlreadyExist"}, {"DeleteSearchIndex", "OTSObjectNotExist"},
+	} {
+		if err := s.Misbehave(Fault{Action: step.action, Kind: FaultTimeout, Times: 1}); err != nil {
+			t.Fatal(err)
+		}
+		wantCode(t, calls[step.action](), "OTSTimeout")
+		wantCode(t, calls[step.action](), step.again)
+	}
+}

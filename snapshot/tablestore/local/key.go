@@ -13,11 +13,14 @@ import (
 //	'a'                     above every AUTO_INCREMENT value given out, 8 bytes
 //	't' instance 00 table   a table's definition and its indexes', JSON
 //	'r' id(8) primary key   a row, see stored
+//	's' id(8) shard(8) seq(8)
+//	                        a record of the table's stream, a StreamRecord
 const (
 	prefixNextID    = 'i'
 	prefixIncrement = 'a'
 	prefixTable     = 't'
 	prefixRow       = 'r'
+	prefixRecord    = 's'
 )
 
 func tableKey(instance, table string) []byte {
@@ -30,6 +33,9 @@ func tableKey(instance, table string) []byte {
 func rowsPrefix(id uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{prefixRow}, id)
 }
+
+// rowsPrefixLen is where in the key of a row its primary key begins.
+const rowsPrefixLen = 1 + 8
 
 // successor returns the smallest key after all that begin with prefix. Every
 // key here begins with a letter, so there is one.

@@ -44,6 +44,8 @@ const (
 	defaultDeviation = 86400
 	minAdjustment    = 2 * time.Minute // between changes of reserved throughput
 	maxStreamHours   = 168
+	maxRecords       = 5000 // in one answer
+	maxRecordBytes   = 4 << 20
 )
 
 // validName tells whether s can name a table, or a column that a table is

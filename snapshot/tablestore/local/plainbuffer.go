@@ -9,7 +9,7 @@ import (
 // integers little-endian.
 //
 //	buffer = header row*
-//	row    = [keyTag cell*] [cellsTag cell*] [deleteTag] rowSumTag sum
+//	row    = [keyTag cell*] [cellsTag cell*] [deleteTag] [extensionTag len32 ...] rowSumTag sum
 //	cell   = cellTag nameTag len32 name [valueTag len32 value] [opTag op] [versionTag int64] cellSumTag sum
 //	value  = type [len32] payload
 const (
@@ -25,6 +25,12 @@ const (
 	tagDelete  = 0x08
 	tagRowSum  = 0x09
 	tagCellSum = 0x0A
+
+	tagExtension = 0x0B // of a row in a stream, and what is in it
+	tagSequence  = 0x0C
+	tagEpoch     = 0x0D
+	tagTime      = 0x0E
+	tagRowIndex  = 0x0F
 )
 
 // What a cell of an UpdateRow does. A cell without one is a put.
@@ -196,6 +202,11 @@ func parseRow(wire []byte, r *row) (rest []byte, err error) {
 	if startsWith(wire, tagDelete) {
 		r.deleted, marker, wire = true, 1, wire[1:]
 	}
+	if startsWith(wire, tagExtension) { // of a record of a stream
+		if _, wire, err = parseBytes(wire[1:]); err != nil {
+			return nil, err
+		}
+	}
 	sum = crc8Byte(sum, marker)
 	if len(wire) < 2 || wire[0] != tagRowSum {
 		return nil, broken("Cell data broken, row is not end with checksum tag.")
@@ -294,6 +305,12 @@ func appendHeader(dst []byte) []byte { return binary.LittleEndian.AppendUint32(d
 
 // appendRow appends a row of plain cells.
 func appendRow(dst []byte, key, cells []cell) []byte {
+	dst, sum := appendCells(dst, key, cells)
+	return append(dst, tagRowSum, crc8Byte(sum, 0))
+}
+
+// appendCells appends the cells of a row and returns the checksum of theirs.
+func appendCells(dst []byte, key, cells []cell) ([]byte, byte) {
 	dst = append(dst, tagKey)
 	sum := byte(0)
 	for i := range key {
@@ -305,7 +322,27 @@ func appendRow(dst []byte, key, cells []cell) []byte {
 	for i := range cells {
 		dst, sum = append(dst, cells[i].raw...), crc8Byte(sum, cells[i].sum)
 	}
-	return append(dst, tagRowSum, crc8Byte(sum, 0))
+	return dst, sum
+}
+
+// appendRecord appends a row as a stream has it: what was written, a marker when
+// the row was deleted, and when that was, in microseconds.
+func appendRecord(dst []byte, key, cells []cell, deleted bool, at int64) []byte {
+	const (
+		sequenceLen  = 1 + 4 + 1 + 8 + 1 + 4
+		extensionLen = 1 + 4 + sequenceLen
+	)
+	dst, sum := appendCells(dst, key, cells)
+	marker := byte(0)
+	if deleted {
+		dst, marker = append(dst, tagDelete), 1
+	}
+	dst = binary.LittleEndian.AppendUint32(append(dst, tagExtension), extensionLen)
+	dst = binary.LittleEndian.AppendUint32(append(dst, tagSequence), sequenceLen)
+	dst = binary.LittleEndian.AppendUint32(append(dst, tagEpoch), 0)
+	dst = binary.LittleEndian.AppendUint64(append(dst, tagTime), uint64(at))
+	dst = binary.LittleEndian.AppendUint32(append(dst, tagRowIndex), 0)
+	return append(dst, tagRowSum, crc8Byte(sum, marker))
 }
 
 // crc8 carries sum on over b: polynomial x^8+x^2+x+1, no reflection.

@@ -23,7 +23,6 @@ const sdkModule = "github.com/aliyun/aliyun-tablestore-go-sdk"
 // notOurs are the tests of the SDK's suite that ask for more than this server
 // is: what they fail with must not be mistaken for a mistake in the rest.
 var notOurs = map[string]string{
-	"TestStream":        "reads the records of a stream, which are not kept yet",
 	"TestSQL":           "SQL",
 	"TestSQLWithSearch": "SQL over a search index",
 }

@@ -4,7 +4,8 @@
 //
 // It holds to the service's rules, so that what works here works there: limits,
 // cell versions and their deviation, time to live, AUTO_INCREMENT columns,
-// conditions, secondary indexes, the schemas of search indexes, capacity units, signatures and checksums. What it cannot do it
+// conditions, secondary indexes, the schemas of search indexes, streams, capacity units,
+// signatures and checksums. What it cannot do it
 // refuses with an error of the service's kind. A write that was acknowledged is
 // there after a kill at any moment.
 //
@@ -12,6 +13,7 @@
 package local
 
 import (
+	"cmp"
 	"crypto/md5"
 	"crypto/rand"
 	"encoding/base64"
@@ -47,7 +49,13 @@ type Options struct {
 	// said to be in its phase FULL, and its table not ready to be read. 0: it
 	// is built before CreateIndex is answered.
 	IndexBuild time.Duration
+
+	// ShardRecords is how many records a shard of a stream takes before it
+	// splits where its rows are halved; 0: 100,000.
+	ShardRecords int
 }
+
+const defaultShardRecords = 100_000
 
 // Server is a Tablestore. Instances come to be when they are first named. Its
 // methods may be called concurrently.
@@ -59,6 +67,7 @@ type Server struct {
 	faults  *faults
 	buffers sync.Pool // *[]byte, for the responses of scans
 	build   time.Duration
+	feed    *feed
 
 	// mu is held shared by every operation but those that change tables, which
 	// thereby wait for the writes to what they change and have it exclusively.
@@ -82,6 +91,7 @@ func Open(o Options) (*Server, error) {
 		rows:    newRowLocks(),
 		faults:  newFaults(o.Seed),
 		build:   o.IndexBuild,
+		feed:    &feed{crowd: int64(cmp.Or(o.ShardRecords, defaultShardRecords))},
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	if s.keys == nil {
@@ -112,7 +122,10 @@ func (s *Server) load() (err error) {
 	}
 	reserved, err := loadCounter(s.db, prefixIncrement)
 	s.increment, s.reserved = int64(reserved), int64(reserved)
-	return err
+	if err != nil {
+		return err
+	}
+	return s.loadStreams()
 }
 
 // Close waits for the requests under way and closes the database. Requests after

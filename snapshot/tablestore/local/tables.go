@@ -61,15 +61,6 @@ type throughput struct {
 	Adjusted  time.Time `json:"adjusted,omitzero"` // by an UpdateTable
 }
 
-// stream is what a table's stream was asked to be. Its records are not kept
-// yet, so the operations that would read them refuse.
-type stream struct {
-	ID         string    `json:"id"`
-	Expiration int32     `json:"expiration"` // hours
-	Columns    []string  `json:"columns,omitempty"`
-	Enabled    time.Time `json:"enabled"`
-}
-
 // catalog holds the tables by instance and name, as the database has them.
 type catalog map[string]map[string]*definition
 
@@ -80,6 +71,7 @@ func (c catalog) put(d *definition) {
 	}
 	c.remove(d.Instance, d.Name)
 	c[d.Instance][d.Name] = d
+	d.Stream.count()
 	d.indexTables = nil
 	for i := range d.Indexes {
 		table := d.indexTable(&d.Indexes[i])
@@ -408,40 +400,6 @@ func checkUnits(units *otsprotocol.CapacityUnit) error {
 	return nil
 }
 
-// newStream returns the stream a specification asks for, nil for none.
-func (d *definition) newStream(spec *otsprotocol.StreamSpecification, now time.Time) (*stream, error) {
-	if !spec.GetEnableStream() {
-		return nil, nil
-	}
-	if h := spec.GetExpirationTime(); h < 1 || h > maxStreamHours {
-		return nil, invalid("Stream expiration time must be in range [1, %d] hours.", maxStreamHours)
-	}
-	for _, name := range spec.GetColumnsToGet() {
-		if err := checkColumnName(name); err != nil {
-			return nil, err
-		}
-	}
-	return &stream{
-		ID:         fmt.Sprintf("%s_%d", d.Name, now.UnixMicro()),
-		Expiration: spec.GetExpirationTime(),
-		Columns:    spec.GetColumnsToGet(),
-		Enabled:    now,
-	}, nil
-}
-
-func (st *stream) proto() *otsprotocol.StreamDetails {
-	if st == nil {
-		return &otsprotocol.StreamDetails{EnableStream: proto.Bool(false)}
-	}
-	return &otsprotocol.StreamDetails{
-		EnableStream:   proto.Bool(true),
-		StreamId:       proto.String(st.ID),
-		ExpirationTime: proto.Int32(st.Expiration),
-		LastEnableTime: proto.Int64(st.Enabled.UnixMicro()),
-		ColumnsToGet:   st.Columns,
-	}
-}
-
 func (t throughput) proto() *otsprotocol.ReservedThroughputDetails {
 	details := &otsprotocol.ReservedThroughputDetails{
 		CapacityUnit:     &otsprotocol.CapacityUnit{Read: proto.Int32(t.Read), Write: proto.Int32(t.Write)},
@@ -498,7 +456,14 @@ func (s *Server) updateTable(c call, req *otsprotocol.UpdateTableRequest) (proto
 	if err != nil {
 		return nil, err
 	}
-	if err := s.replace(d); err != nil {
+	b := s.db.NewBatch()
+	defer b.Close()
+	if d.Stream == nil {
+		if err := deleteRecords(b, d.ID); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.store(b, d); err != nil {
 		return nil, err
 	}
 	return &otsprotocol.UpdateTableResponse{
@@ -570,16 +535,6 @@ func (t throughput) with(units *otsprotocol.CapacityUnit, now time.Time) (throug
 	return next, nil
 }
 
-func (d *definition) changedStream(spec *otsprotocol.StreamSpecification, now time.Time) (*stream, error) {
-	if spec.GetEnableStream() && d.Stream != nil {
-		return nil, invalid("Stream of table '%s' is already enabled.", d.Name)
-	}
-	if !spec.GetEnableStream() && d.Stream == nil {
-		return nil, invalid("Stream of table '%s' is not enabled.", d.Name)
-	}
-	return d.newStream(spec, now)
-}
-
 func (s *Server) deleteTable(c call, req *otsprotocol.DeleteTableRequest) (proto.Message, error) {
 	d, err := s.mainTable(c.instance, req.GetTableName())
 	if err != nil {
@@ -590,7 +545,7 @@ func (s *Server) deleteTable(c call, req *otsprotocol.DeleteTableRequest) (proto
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
-	if err := b.Delete(tableKey(c.instance, d.Name), nil); err != nil {
+	if err := errors.Join(b.Delete(tableKey(c.instance, d.Name), nil), deleteRecords(b, d.ID)); err != nil {
 		return nil, err
 	}
 	for _, table := range append(d.indexTables, d) {

@@ -327,7 +327,7 @@ func TestTablesOutliveTheServer(t *testing.T) {
 
 func TestWhatIsNotSupportedSaysSo(t *testing.T) {
 	s, _ := serveTable(t, Options{})
-	for _, action := range []string{"DescribeStream", "GetShardIterator", "GetStreamRecord", "StartLocalTransaction", "SQLQuery", "Search", "BulkExport"} {
+	for _, action := range []string{"StartLocalTransaction", "SQLQuery", "Search", "BulkExport"} {
 		wantCode(t, ask(t, s, action, &otsprotocol.ListTableRequest{}, nil), "OTSUnsupportOperation", action)
 	}
 	wantCode(t, ask(t, s, "Nonsense", &otsprotocol.ListTableRequest{}, nil), "OTSParameterInvalid", "Unsupported operation: 'Nonsense'.")

@@ -32,6 +32,7 @@ type writer struct {
 	now     int64
 	old     row    // of the change at hand
 	kept    row    // likewise, with cells that have expired; only of tables with indexes
+	written []cell // by the change at hand, dated and added up; only of tables with a stream
 	scratch []byte // likewise
 	arena   []byte // where cells made for the changes lie
 }
@@ -49,7 +50,7 @@ func (w *writer) write(ch *change) result {
 	}
 	res := result{}
 	exists := false
-	w.old.cells, w.kept = w.old.cells[:0], row{}
+	w.old.cells, w.kept, w.written = w.old.cells[:0], row{}, w.written[:0]
 	if !ch.blind() {
 		var err error
 		if exists, err = w.load(ch); err != nil {
@@ -70,6 +71,9 @@ func (w *writer) write(ch *change) result {
 		return result{err: err}
 	}
 	if err := w.reindex(ch, cells, keep); err != nil {
+		return result{err: err}
+	}
+	if err := w.record(ch, exists); err != nil {
 		return result{err: err}
 	}
 	res.write = units(ch.size())
@@ -134,7 +138,9 @@ func (w *writer) after(ch *change, exists bool) (cells []cell, keep bool, err er
 		for i := range cells {
 			w.date(&cells[i])
 		}
-		return ch.table.retention(w.now).trim(arrange(cells)), true, nil
+		cells = ch.table.retention(w.now).trim(arrange(cells))
+		w.wrote(ch, cells...)
+		return cells, true, nil
 	}
 	cells, keep = slices.Clone(w.old.cells), exists
 	for i := range ch.row.cells {
@@ -142,9 +148,11 @@ func (w *writer) after(ch *change, exists bool) (cells []cell, keep bool, err er
 		switch c.op {
 		case opDeleteAll:
 			cells = slices.DeleteFunc(cells, func(o cell) bool { return bytes.Equal(o.name, c.name) })
+			w.wrote(ch, c)
 			continue
 		case opDeleteOneVersion:
 			cells = slices.DeleteFunc(cells, func(o cell) bool { return bytes.Equal(o.name, c.name) && o.version == c.version })
+			w.wrote(ch, c)
 			continue
 		case opIncrement:
 			if c, err = w.increment(cells, c); err != nil {
@@ -152,10 +160,18 @@ func (w *writer) after(ch *change, exists bool) (cells []cell, keep bool, err er
 			}
 		}
 		w.date(&c)
+		w.wrote(ch, c)
 		cells, keep = append(cells, c), true
 	}
 	// Deletions alone do not make a row.
 	return ch.table.retention(w.now).trim(arrange(cells)), keep, nil
+}
+
+// wrote keeps what a change wrote for the table's stream.
+func (w *writer) wrote(ch *change, cells ...cell) {
+	if ch.table.Stream != nil {
+		w.written = append(w.written, cells...)
+	}
 }
 
 // date gives a cell without a version the server's time.
@@ -282,6 +298,7 @@ func refuseTransaction(id *string) error {
 // made are durable.
 func (s *Server) writeAll(changes []*change) ([]result, error) {
 	defer s.rows.lock(changes)()
+	defer s.feed.write(changes)()
 	w := &writer{s: s, batch: s.db.NewBatch(), now: s.now()}
 	defer w.batch.Close()
 	results := make([]result, len(changes))
