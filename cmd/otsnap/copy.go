@@ -80,7 +80,7 @@ func (a *app) copy(ctx context.Context, location, target string, o copyOptions) 
 	if err != nil {
 		return err
 	}
-	if where.name == from.place.name {
+	if where.is(from.place) {
 		return misused("archive and target are the same place, %s", where.name)
 	}
 	file, seen, err := a.seenIn(where, from)
@@ -108,6 +108,9 @@ func (a *app) copy(ctx context.Context, location, target string, o copyOptions) 
 	}
 	if err == nil || report.Seq > 0 {
 		a.trustCopy(file, seen, report)
+	}
+	if report.Copied.Objects == 0 && where.path == from.place.path {
+		a.warn("warning: nothing was copied, and both addresses end in %s: are they two names of one place? Then this is no copy", where.path)
 	}
 	for i, problem := range report.Problems {
 		report.Problems[i] = sentence(problem)

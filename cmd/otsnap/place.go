@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -20,6 +21,7 @@ import (
 type place struct {
 	kind  string // dir, s3 or oss
 	name  string // in full: the same archive has the same name from everywhere
+	path  string // the same without the server's address
 	label string // its last part, for people
 	// open opens the store, create makes it first where that is ours to do: a
 	// directory is made, a bucket is not.
@@ -82,7 +84,7 @@ func directory(location string) (place, error) {
 			return store(open(full))
 		}
 	}
-	return place{kind: "dir", name: full, label: filepath.Base(full), open: using(dir.Open), create: using(dir.Create)}, nil
+	return place{kind: "dir", name: full, path: full, label: filepath.Base(full), open: using(dir.Open), create: using(dir.Create)}, nil
 }
 
 func onS3(location string) (place, error) {
@@ -124,11 +126,12 @@ func onOSS(location string) (place, error) {
 // bucket is a place in a bucket. Buckets of a cloud have one name from all its
 // endpoints; those of other servers are told apart by theirs.
 func bucket(kind, bucket, prefix, endpoint string, open func(context.Context, storeOptions) (archive.Store, error)) place {
-	name := kind + "://" + path.Join(bucket, prefix)
+	within := kind + "://" + path.Join(bucket, prefix)
+	name := within
 	if endpoint != "" && !strings.Contains(endpoint, ".amazonaws.com") && !strings.Contains(endpoint, ".aliyuncs.com") {
 		name += " at " + endpoint
 	}
-	return place{kind: kind, name: name, label: path.Base(path.Join(bucket, prefix)), open: open, create: open}
+	return place{kind: kind, name: name, path: within, label: path.Base(path.Join(bucket, prefix)), open: open, create: open}
 }
 
 // store keeps a nil pointer from becoming a Store that is not nil.
@@ -137,6 +140,17 @@ func store[S archive.Store](s S, err error) (archive.Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// is reports whether two places are one, as far as addresses tell: a bucket may
+// have several, and a directory too.
+func (p place) is(o place) bool {
+	if p.kind != "dir" || o.kind != "dir" {
+		return p.name == o.name
+	}
+	a, errA := os.Stat(p.name)
+	b, errB := os.Stat(o.name)
+	return p.name == o.name || errA == nil && errB == nil && os.SameFile(a, b)
 }
 
 // noArchive adds to the error of a place without an archive what may be the reason.
