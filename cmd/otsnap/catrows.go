@@ -22,35 +22,38 @@ type rowPrinter interface {
 type jsonRows struct {
 	w      io.Writer
 	chosen *cellChoice
-	all    bool     // versions
-	keys   [][]byte // what stands before each value of the key
+	all    bool // versions
+	key    []manifest.KeyColumn
 	line   []byte
 }
 
 func newJSONRows(w io.Writer, t manifest.Table, chosen *cellChoice, all bool) *jsonRows {
-	j := &jsonRows{w: w, chosen: chosen, all: all}
-	lead := `{"key":{`
-	for _, k := range t.Key {
-		j.keys = append(j.keys, append(row.AppendJSONString([]byte(lead), k.Name), ':'))
-		lead = ","
-	}
-	return j
+	return &jsonRows{w: w, chosen: chosen, all: all, key: t.Key}
 }
 
 func (j *jsonRows) begin() error { return nil }
 
 func (j *jsonRows) row(r *row.Row) error {
-	line := j.line[:0]
-	for i, v := range r.Key {
-		line = v.AppendJSON(append(line, j.keys[i]...))
-	}
-	line, err := appendCells(append(line, `},"cells":`...), r.Cells, j.all, j.chosen.takes)
+	line := appendKeyObject(append(j.line[:0], `{"key":`...), j.key, r.Key)
+	line, err := appendCells(append(line, `,"cells":`...), r.Cells, j.all, j.chosen.takes)
 	if err != nil {
 		return err
 	}
 	j.line = append(line, '}', '\n')
 	_, err = j.w.Write(j.line)
 	return err
+}
+
+// appendKeyObject appends the key as an object.
+func appendKeyObject(dst []byte, columns []manifest.KeyColumn, key []row.Value) []byte {
+	dst = append(dst, '{')
+	for i, v := range key {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = v.AppendJSON(append(row.AppendJSONString(dst, columns[i].Name), ':'))
+	}
+	return append(dst, '}')
 }
 
 // appendCells appends the chosen cells as an object.
