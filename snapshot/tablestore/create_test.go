@@ -196,6 +196,47 @@ func TestDescribeTellsIndexesAndEncryption(t *testing.T) {
 	}
 }
 
+func TestIndexesOfALocalTable(t *testing.T) {
+	s := newStage(t)
+	meta := &ots.TableMeta{TableName: "orders"}
+	meta.AddPrimaryKeyColumn("id", ots.PrimaryKeyType_INTEGER)
+	meta.AddDefinedColumn("name", ots.DefinedColumn_STRING)
+	meta.AddDefinedColumn("price", ots.DefinedColumn_DOUBLE)
+	_, err := s.sdk.CreateTable(&ots.CreateTableRequest{
+		TableMeta:          meta,
+		TableOption:        &ots.TableOption{TimeToAlive: -1, MaxVersion: 1},
+		ReservedThroughput: &ots.ReservedThroughput{},
+		IndexMetas:         []*ots.IndexMeta{{IndexName: "by_name", Primarykey: []string{"name"}, DefinedColumns: []string{"price"}, IndexType: ots.IT_GLOBAL_INDEX}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.sdk.CreateSearchIndex(&ots.CreateSearchIndexRequest{TableName: "orders", IndexName: "search", IndexSchema: &ots.IndexSchema{
+		FieldSchemas: []*ots.FieldSchema{{FieldName: proto.String("name"), FieldType: ots.FieldType_KEYWORD}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := s.open(t)
+	got, err := in.Describe(t.Context(), "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []manifest.Index{{Name: "by_name", Type: "GLOBAL", Key: []string{"name"}, Columns: []string{"price"}}}
+	if !reflect.DeepEqual(got.Indexes, want) {
+		t.Errorf("indexes are %+v, want %+v", got.Indexes, want)
+	}
+	if len(got.SearchIndexes) != 1 || got.SearchIndexes[0].Name != "search" || !strings.Contains(got.SearchIndexes[0].Schema, `"FieldType":"KEYWORD"`) {
+		t.Errorf("search indexes are %+v", got.SearchIndexes)
+	}
+	if !slices.Equal(got.NotCaptured, untold) {
+		t.Errorf("not captured: %q", got.NotCaptured)
+	}
+	if names, err := in.Tables(t.Context()); err != nil || !slices.Equal(names, []string{"orders"}) {
+		t.Errorf("tables are %q, %v", names, err)
+	}
+}
+
 func TestTablesLeavesIndexesOut(t *testing.T) {
 	byName := func(req *http.Request) (*http.Response, error) {
 		return described(func(m *otsprotocol.DescribeTableResponse) {

@@ -458,7 +458,7 @@ func (s *Server) updateTable(c call, req *otsprotocol.UpdateTableRequest) (proto
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
-	if d.Stream == nil {
+	if old.Stream != nil && d.Stream == nil {
 		if err := deleteRecords(b, d.ID); err != nil {
 			return nil, err
 		}
