@@ -17,7 +17,7 @@ import (
 // reader of the bytes must have read the same document, or none. Every member
 // must be there once, under its exact name, and nothing else; there is no null;
 // integers are plain and at most 2^53-1 from zero; text is valid Unicode; nothing
-// follows the document. A member tagged optional is there exactly if its value is
+// follows the document. A member tagged omitzero is there exactly if its value is
 // not the zero value, so that a document still has one spelling. How deep it nests is bounded by the type of v, because
 // a member that is not in the type is refused before its value is read.
 func decode(data []byte, v any) error {
@@ -161,7 +161,7 @@ func memberOf(f reflect.StructField) member {
 	if tag == "-" {
 		return member{}
 	}
-	name, optional := strings.CutSuffix(tag, ",optional")
+	name, optional := strings.CutSuffix(tag, ",omitzero")
 	return member{name, optional}
 }
 

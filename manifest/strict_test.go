@@ -16,8 +16,8 @@ type sample struct {
 	Time   Time     `json:"time"`
 	List   []string `json:"list"`
 	Inner  []inner  `json:"inner"`
-	Maybe  inner    `json:"maybe,optional"`
-	Few    []string `json:"few,optional"`
+	Maybe  inner    `json:"maybe,omitzero"`
+	Few    []string `json:"few,omitzero"`
 	Hidden string   `json:"-"`
 }
 
@@ -94,7 +94,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"an empty name", `"text"`, `"":0,"text"`, `unknown member ""`},
 		{"a field that is no member", `"text"`, `"Hidden":"","text"`, `unknown member "Hidden"`},
 		{"the name of no member", `"text"`, `"-":"","text"`, `unknown member "-"`},
-		{"the tag of an optional member", `"text"`, `"maybe,optional":{"type":"STRING"},"text"`, "unknown member"},
+		{"the tag of an optional member", `"text"`, `"maybe,omitzero":{"type":"STRING"},"text"`, "unknown member"},
 		{"an optional member twice", `"text"`, `"maybe":{"type":"STRING"},"maybe":{"type":"STRING"},"text"`, `"maybe" is there twice`},
 		{"an optional member that says nothing", `"text"`, `"maybe":{"type":""},"text"`, `"maybe" says nothing`},
 		{"an optional array of nothing", `"text"`, `"few":[],"text"`, `"few" says nothing`},
@@ -207,7 +207,7 @@ func TestAnOptionalMemberIsLeftOutOrSaysSomething(t *testing.T) {
 		}
 	}
 	var only struct {
-		Maybe inner `json:"maybe,optional"`
+		Maybe inner `json:"maybe,omitzero"`
 	}
 	if text, err := encode(only); err != nil || string(text) != "{}" {
 		t.Errorf("got %s, %v, want {}", text, err)

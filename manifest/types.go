@@ -301,7 +301,7 @@ type Plan struct {
 	Tables     []PlanTable `json:"tables"`
 	// Retention is what the snapshot's objects are put with; the zero value: they
 	// are left to the store. A resumed export keeps what the first run asked.
-	Retention Retention `json:"retention,optional"`
+	Retention Retention `json:"retention,omitzero"`
 }
 
 // PlanTable is a table of a plan and the ranges it is cut into.
