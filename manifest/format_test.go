@@ -16,7 +16,7 @@ func TestFormatDocumentIsComplete(t *testing.T) {
 	text := string(must(os.ReadFile("FORMAT.md"))(t))
 	want := []string{
 		manifestKind.payloadType, pageKind.payloadType, planKind.payloadType, policyKind.payloadType,
-		storeKind.payloadType, StoreName, Supported, Absent, Unknown, NoRetention, Governance, Compliance,
+		storeKind.payloadType, "`" + StoreFolder + "/<archive>.dsse.json`", Supported, Absent, Unknown, NoRetention, Governance, Compliance,
 		statementType, predicateType, Exporter, Notary, Ed25519, ECDSAP256,
 		PolicyName(1), string(Integer), string(String), string(Binary), string(Double), string(Boolean),
 	}

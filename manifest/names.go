@@ -10,8 +10,13 @@ import (
 // PolicyName returns the name of a policy's object.
 func PolicyName(version int64) string { return fmt.Sprintf("policy/%08d.dsse.json", version) }
 
-// StoreName is the name of the object of the report of an archive's store.
-const StoreName = "store.dsse.json"
+// StoreFolder is the folder of [StoreName].
+const StoreFolder = "store"
+
+// StoreName is the name of the object with the report of the store that the
+// archive with that id was made in. Attempts to make an archive each have an id of
+// their own, and so do not meet here.
+func StoreName(archive Hash) string { return StoreFolder + "/" + archive.String() + ".dsse.json" }
 
 const (
 	manifestPrefix = "manifests/"

@@ -112,7 +112,7 @@ func checkFiles(files []FileRef) error {
 	if len(files) > MaxFiles {
 		return overLimit("%d files; at most %d", len(files), MaxFiles)
 	}
-	seen := map[string]bool{"policy": true, "manifests": true, "snapshots": true, StoreName: true}
+	seen := map[string]bool{"policy": true, "manifests": true, "snapshots": true, StoreFolder: true}
 	for _, f := range files {
 		if err := checkLabel("file", f.Name); err != nil {
 			return err

@@ -65,7 +65,7 @@ func makeOriginal(t *testing.T) *original {
 		o.entries = append(o.entries, e)
 	}
 	o.objects = contents(t, store)
-	delete(o.objects, manifest.StoreName)
+	delete(o.objects, manifest.StoreName(o.Policy.ID()))
 	return o
 }
 

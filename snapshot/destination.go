@@ -108,6 +108,11 @@ func (d *destination) settle(ctx context.Context, asked term, started time.Time)
 		return archive.Lock{}, err
 	}
 	signed := signedTerm(settings)
+	if settings == nil {
+		if signed, err = d.lastTerm(ctx); err != nil {
+			return archive.Lock{}, err
+		}
+	}
 	asked = asked.or(signed)
 	if asked == (term{}) {
 		bucket, err := bucketTerm(ctx, d.Store)
@@ -118,9 +123,25 @@ func (d *destination) settle(ctx context.Context, asked term, started time.Time)
 		return archive.Lock{}, fmt.Errorf("snapshot: export: %w", err)
 	}
 	if !asked.lock(started).Covers(signed.lock(started)) {
-		return archive.Lock{}, fmt.Errorf("snapshot: export: retention %s is less than the %s that %s was made with", asked, signed, d.Archive)
+		return archive.Lock{}, fmt.Errorf("snapshot: export: retention %s is less than the %s of %s", asked, signed, d.Archive)
 	}
 	return asked.lock(started), nil
+}
+
+// lastTerm is how the newest snapshot was signed to be retained. It stands in for
+// the report of an archive that has none: a copy, or one somebody took it from.
+func (d *destination) lastTerm(ctx context.Context) (term, error) {
+	chain, err := d.Chain(ctx)
+	if err != nil || len(chain) == 0 {
+		return term{}, err
+	}
+	newest := chain[len(chain)-1].Manifest
+	lock := lockOf(newest.Retention)
+	if lock.Mode == archive.Unlocked {
+		return term{}, nil
+	}
+	days := lock.Until.Sub(newest.Started.Time).Round(24*time.Hour) / (24 * time.Hour)
+	return term{lock.Mode, archive.Period{Days: max(int(days), 1)}}, nil
 }
 
 // begin makes the plan of a new snapshot, and refuses one that the archive cannot
@@ -430,7 +451,7 @@ func (d *destination) protect(ctx context.Context) {
 	}
 	for _, name := range ownObjects(d.Policy) {
 		err := locked(ctx, d.Store, name, d.lock)
-		if errors.Is(err, ErrMissing) && name == manifest.StoreName {
+		if errors.Is(err, ErrMissing) && name == manifest.StoreName(d.Policy.ID()) {
 			continue
 		}
 		if err != nil {
@@ -444,7 +465,7 @@ func (d *destination) protect(ctx context.Context) {
 
 // ownObjects are the objects every snapshot of an archive needs to be read.
 func ownObjects(p *manifest.Policy) []string {
-	names := []string{manifest.PolicyName(1), manifest.StoreName}
+	names := []string{manifest.PolicyName(1), manifest.StoreName(p.ID())}
 	for _, f := range p.Files {
 		names = append(names, f.Name)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -21,6 +20,10 @@ type Setup struct {
 	// least, from the start of its export on; none of them: nothing is asked.
 	Mode   archive.Mode
 	Period archive.Period
+
+	// Found is told what to trust about the archive before there is one, so that
+	// whoever is interrupted knows its id; an error ends Init. Nil: nobody is told.
+	Found func(manifest.Trust) error
 
 	Now func() time.Time // nil: time.Now
 }
@@ -44,7 +47,7 @@ var capabilityNames = []string{
 // the policy names; a report of what the store can do, found out by trying; and
 // the policy, signed by signers, which comes last and makes it an archive. An
 // archive that exists is fs.ErrExist; what an interrupted Init of the same release
-// left behind is not in the way, unless the bucket retains it.
+// left behind is not in the way.
 //
 // A store that would overwrite objects, or cannot give the retention asked for, is
 // errors.ErrUnsupported: then there is nothing but the texts.
@@ -90,12 +93,17 @@ func initiate(ctx context.Context, store archive.Store, policy *manifest.Policy,
 	if err != nil {
 		return Initiated{}, err
 	}
-	lock := setup.lock(store)
-	if err := place(ctx, store, lock, report, sealed); err != nil {
+	made := Initiated{Trust: manifest.Trust{Archive: id}, Capabilities: found}
+	if setup.Found != nil {
+		if err := setup.Found(made.Trust); err != nil {
+			return Initiated{}, err
+		}
+	}
+	lock, name := setup.lock(store), manifest.StoreName(id)
+	if err := place(ctx, store, lock, name, report, sealed); err != nil {
 		return Initiated{}, err
 	}
-	made := Initiated{Trust: manifest.Trust{Archive: id}, Capabilities: found}
-	if err := settle(ctx, store, lock, report); err != nil {
+	if err := errors.Join(locked(ctx, store, name, lock), locked(ctx, store, manifest.PolicyName(1), lock)); err != nil {
 		made.Warnings = []string{err.Error()}
 	}
 	return made, nil
@@ -209,60 +217,31 @@ func (s Setup) lock(store archive.Store) archive.Lock {
 
 // place puts the report and then the policy. The report is locked once the policy
 // is there, so that an Init which ends in between leaves nothing that stays.
-func place(ctx context.Context, store archive.Store, lock archive.Lock, report, policy []byte) error {
+func place(ctx context.Context, store archive.Store, lock archive.Lock, name string, report, policy []byte) error {
 	for _, f := range manifest.Files() {
 		if err := locked(ctx, store, f.Name, lock); err != nil {
 			return err
 		}
 	}
-	err := put(ctx, store, manifest.StoreName, report)
-	if errors.Is(err, fs.ErrExist) {
-		// An Init that was interrupted left it, unless another made the archive meanwhile.
-		if err = absent(ctx, store); err == nil {
-			err = replace(ctx, store, manifest.StoreName, report)
-		}
-	}
-	if err != nil {
+	if err := put(ctx, store, name, report); err != nil {
 		return err
 	}
 	return store.Put(ctx, manifest.PolicyName(1), bytes.NewReader(policy), archive.PutOptions{SHA256: manifest.Sum(policy), Lock: lock})
 }
 
-// replace puts data in place of what another Init has put there.
-func replace(ctx context.Context, store archive.Store, name string, data []byte) error {
-	if err := store.Delete(ctx, name); err != nil && !isNotExist(err) {
-		return fmt.Errorf("%s is there, as an interrupted run leaves it, and cannot be removed; make the archive under another name: %w", name, err)
-	}
-	return put(ctx, store, name, data)
-}
-
-// settle locks what was put last. Of several Inits at once the one whose policy is
-// there has made the archive, and the report is its own to put right.
-func settle(ctx context.Context, store archive.Store, lock archive.Lock, report []byte) error {
-	object := manifest.Object{Name: manifest.StoreName, Size: int64(len(report)), SHA256: manifest.Sum(report)}
-	_, err := archive.Fetch(ctx, store, object)
-	if isNotExist(err) || errors.Is(err, archive.ErrCorrupt) {
-		err = replace(ctx, store, object.Name, report)
-	}
-	if err != nil {
-		return fmt.Errorf("%s is not what was just written: %w", object.Name, err)
-	}
-	return errors.Join(locked(ctx, store, manifest.StoreName, lock), locked(ctx, store, manifest.PolicyName(1), lock))
-}
-
 // Settings is the signed report of the archive's store, nil where there is none:
 // the archive was made by an older version, or somebody removed it.
 func (a *Archive) Settings(ctx context.Context) (*manifest.Store, error) {
-	sealed, err := archive.ReadAll(ctx, a.Store, manifest.StoreName, manifest.MaxStore)
+	sealed, err := archive.ReadAll(ctx, a.Store, manifest.StoreName(a.Policy.ID()), manifest.MaxStore)
 	if isNotExist(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("snapshot: %s: %w", manifest.StoreName, err)
+		return nil, fmt.Errorf("snapshot: %s: %w", manifest.StoreName(a.Policy.ID()), err)
 	}
 	st, err := manifest.OpenStore(sealed, a.Policy)
 	if err != nil {
-		return nil, fmt.Errorf("snapshot: %s: %w", manifest.StoreName, err)
+		return nil, fmt.Errorf("snapshot: %s: %w", manifest.StoreName(a.Policy.ID()), err)
 	}
 	return st, nil
 }

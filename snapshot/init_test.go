@@ -128,7 +128,7 @@ func TestANewArchiveIsLockedAsAsked(t *testing.T) {
 	before := time.Now()
 	made := initiate(t, store, setup, policyOf(1, key), key)
 	want := archive.Lock{Mode: archive.Compliance, Until: before.AddDate(7, 0, 0)}
-	for _, name := range []string{"README.md", "verify.sh", "policy/00000001.dsse.json", "store.dsse.json"} {
+	for _, name := range []string{"README.md", "verify.sh", "policy/00000001.dsse.json", manifest.StoreName(made.Trust.Archive)} {
 		if info, err := store.Inspect(t.Context(), name); err != nil || !info.Lock.Covers(want) {
 			t.Errorf("%s: lock %+v, %v, want %+v", name, info.Lock, err, want)
 		}
@@ -305,14 +305,21 @@ func TestOfTwoInitsAtOnceOneMakesTheArchive(t *testing.T) {
 	}
 }
 
-func TestALeftReportThatIsRetainedIsNamed(t *testing.T) {
-	store, key := newWorm(7), newKey(t)
-	if err := store.Put(t.Context(), manifest.StoreName, bytes.NewReader([]byte("left over")), archive.PutOptions{}); err != nil {
-		t.Fatal(err)
+// TestTheIdIsToldBeforeThereIsAnArchive, and who cannot take it stops it.
+func TestTheIdIsToldBeforeThereIsAnArchive(t *testing.T) {
+	store, key := new(archivetest.Memory), newKey(t)
+	var told manifest.Trust
+	full := errors.New("disk full")
+	_, err := snapshot.Init(t.Context(), store, policyOf(1, key), snapshot.Setup{Kind: "test", Found: func(found manifest.Trust) error {
+		told = found
+		return full
+	}}, key)
+	if !errors.Is(err, full) || told.Archive.IsZero() || isArchive(t, store) {
+		t.Errorf("got %v, told %+v", err, told)
 	}
-	_, err := snapshot.Init(t.Context(), store, policyOf(1, key), snapshot.Setup{Kind: "test"}, key)
-	if !errors.Is(err, archive.ErrLocked) || !strings.Contains(err.Error(), manifest.StoreName) {
-		t.Errorf("got %v, want it named", err)
+	made := initiate(t, store, snapshot.Setup{Kind: "test", Found: func(found manifest.Trust) error { told = found; return nil }}, policyOf(1, key), key)
+	if told != made.Trust {
+		t.Errorf("told %+v, made %+v", told, made.Trust)
 	}
 }
 

@@ -122,7 +122,7 @@ func (v *verifier) own(ctx context.Context, chain, verified []Entry) error {
 	}
 	var objects []manifest.Object
 	for _, name := range ownObjects(v.Archive.Policy) {
-		if name != manifest.StoreName || v.hasSettings {
+		if name != manifest.StoreName(v.Archive.Policy.ID()) || v.hasSettings {
 			objects = append(objects, manifest.Object{Name: name, Size: -1})
 		}
 	}

@@ -76,8 +76,8 @@ func TestRetentionIsComparedWithWhatWasSigned(t *testing.T) {
 			manifest.ManifestName(2) + ": signed is"},
 		"the policy unlocked":  {func(k *kept) { k.vault.Unlock(manifest.PolicyName(1)) }, 1, "snapshot " + whole.last.Manifest.Snapshot + " needs it"},
 		"verify.sh unlocked":   {func(k *kept) { k.vault.Unlock("verify.sh") }, 1, "verify.sh"},
-		"the report unlocked":  {func(k *kept) { k.vault.Unlock("store.dsse.json") }, 1, "store.dsse.json"},
-		"the report gone":      {func(k *kept) { k.vault.Erase("store.dsse.json") }, 0, "there is no store.dsse.json"},
+		"the report unlocked":  {func(k *kept) { k.vault.Unlock(manifest.StoreName(k.Policy.ID())) }, 1, "store/"},
+		"the report gone":      {func(k *kept) { k.vault.Erase(manifest.StoreName(k.Policy.ID())) }, 0, "there is no store/"},
 		"a snapshot unlocked":  {func(k *kept) { unlockAll(k, k.first) }, 1, "none of its"},
 		"all but one unlocked": {func(k *kept) { unlockAll(k, k.last); relock(t, k, k.of(k.last, "plan.dsse.json")[0]) }, inOne - 1, "the lock is none"},
 		"a date that passed":   {func(k *kept) { unlockAll(k, k.last); k.now = k.now.AddDate(0, 2, 0) }, 0, "none weaker"},
@@ -239,7 +239,7 @@ func TestWhatIsLaidOverObjectsIsFound(t *testing.T) {
 		"a version over the manifest":  {func(v *archivetest.Vault) error { return v.Overlay(manifest.ManifestName(1), nil) }, "manifests/"},
 		"a marker over the policy":     {func(v *archivetest.Vault) error { return v.Mark(manifest.PolicyName(1)) }, "policy/"},
 		"a version over the texts":     {func(v *archivetest.Vault) error { return v.Overlay("verify.sh", []byte("rm -rf /")) }, "verify.sh: a newer version"},
-		"a marker over the report":     {func(v *archivetest.Vault) error { return v.Mark("store.dsse.json") }, "store.dsse.json is hidden"},
+		"a marker over the report":     {func(v *archivetest.Vault) error { return v.Mark(manifest.StoreName(whole.Policy.ID())) }, ".dsse.json is hidden"},
 		"a marker over something else": {func(v *archivetest.Vault) error { return v.Mark("README.md.bak") }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

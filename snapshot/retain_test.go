@@ -212,9 +212,9 @@ func (w *watching) Lock(ctx context.Context, name string, lock archive.Lock) err
 func TestTheArchivesOwnObjectsStayAsLongAsTheSnapshot(t *testing.T) {
 	s := newService(t)
 	fillPlain(t, s.client("source"), "plain", 100)
-	own := []string{"README.md", "policy/00000001.dsse.json", "store.dsse.json", "verify.sh"}
 	store := &watching{Vault: new(archivetest.Vault)}
 	a, key := archiveIn(t, store, archive.Governance, month)
+	own := []string{"README.md", "policy/00000001.dsse.json", manifest.StoreName(a.Policy.ID()), "verify.sh"}
 	run := exporting(t, s, a, key, "plain")
 	run.Mode, run.Retain = archive.Compliance, year
 	e, err := first(run.Run(t.Context()))
@@ -713,5 +713,45 @@ func TestABucketCountsByItsOwnClock(t *testing.T) {
 	}
 	if chain, err := a.Chain(t.Context()); err != nil || len(chain) != 1 {
 		t.Errorf("%d snapshots, %v", len(chain), err)
+	}
+}
+
+// TestRetentionOutlivesTheReport: an archive whose report of the store is gone, as
+// that of any copy, is exported to as it was before.
+func TestRetentionOutlivesTheReport(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 100)
+	vault := new(archivetest.Vault)
+	a, key := archiveIn(t, vault, archive.Compliance, month)
+	if _, err := first(exporting(t, s, a, key, "plain").Run(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	vault.Erase(manifest.StoreName(a.Policy.ID()))
+	e, err := first(exporting(t, s, a, key, "plain").Run(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	until, err := time.Parse(time.RFC3339, e.Manifest.Retention.Until)
+	if kept := until.Sub(e.Manifest.Started.Time); err != nil || e.Manifest.Retention.Mode != "compliance" || kept < 29*24*time.Hour {
+		t.Errorf("the second snapshot is signed to be retained %+v (%s), %v", e.Manifest.Retention, kept, err)
+	}
+	weaker := exporting(t, s, a, key, "plain")
+	weaker.Mode, weaker.Retain = archive.Governance, archive.Period{Days: 3}
+	if _, err := weaker.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "less than") {
+		t.Errorf("less was asked for: %v", err)
+	}
+}
+
+// TestASnapshotRetainedLessIsNoted, for each of them is as it was signed.
+func TestASnapshotRetainedLessIsNoted(t *testing.T) {
+	k := newKept(t, new(archivetest.Vault), year, month)
+	report, err := snapshot.Verify{Archive: k.Archive}.Run(t.Context())
+	if err != nil || len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "which is less than the one before") {
+		t.Errorf("got %v, notes %q", err, report.Notes)
+	}
+	longer := newKept(t, new(archivetest.Vault), month, year)
+	report, err = snapshot.Verify{Archive: longer.Archive}.Run(t.Context())
+	if err != nil || len(report.Notes) != 0 {
+		t.Errorf("got %v, notes %q", err, report.Notes)
 	}
 }

@@ -177,7 +177,7 @@ func (x *retaining) find(ctx context.Context) error {
 		return err
 	}
 	for _, name := range ownObjects(x.Archive.Policy) {
-		if name != manifest.StoreName || settings != nil {
+		if name != manifest.StoreName(x.Archive.Policy.ID()) || settings != nil {
 			x.shared = append(x.shared, seen{name: name})
 		}
 	}

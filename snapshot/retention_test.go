@@ -14,7 +14,9 @@ import (
 	"github.com/otsnap/otsnap/snapshot"
 )
 
-var sharedNames = []string{"README.md", "policy/00000001.dsse.json", "store.dsse.json", "verify.sh"}
+func (k *kept) sharedNames() []string {
+	return []string{"README.md", "policy/00000001.dsse.json", manifest.StoreName(k.Policy.ID()), "verify.sh"}
+}
 
 func (k *kept) lockOf(t *testing.T, name string) archive.Lock {
 	t.Helper()
@@ -27,7 +29,7 @@ func (k *kept) lockOf(t *testing.T, name string) archive.Lock {
 
 // needs names all that a snapshot needs to be read.
 func (k *kept) needs(e snapshot.Entry) []string {
-	names := append(k.of(e, ""), sharedNames...)
+	names := append(k.of(e, ""), k.sharedNames()...)
 	for seq := int64(1); seq <= e.Manifest.Seq; seq++ {
 		names = append(names, manifest.ManifestName(seq))
 	}
@@ -164,7 +166,7 @@ func TestWhatSnapshotsShareKeepsWhatIsFirmer(t *testing.T) {
 	if _, err := (snapshot.Retention{Archive: k.Archive, Snapshot: "1"}).Extend(t.Context(), archive.Governance, soon); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range append(slices.Clone(sharedNames), manifest.ManifestName(1)) {
+	for _, name := range append(k.sharedNames(), manifest.ManifestName(1)) {
 		if got := k.lockOf(t, name); got != (archive.Lock{Mode: archive.Compliance, Until: ages}) {
 			t.Errorf("%s is locked %+v", name, got)
 		}

@@ -71,7 +71,7 @@ func (v *victim) refused(t *testing.T, what string, objects map[string][]byte, w
 
 // restored reports whether a restore of the last snapshot reads the object.
 func (v *victim) restored(object string) bool {
-	return object != manifest.StoreName && !strings.HasPrefix(object, "snapshots/") || strings.Contains(object, v.last.Manifest.Snapshot)
+	return !strings.HasPrefix(object, manifest.StoreFolder+"/") && !strings.HasPrefix(object, "snapshots/") || strings.Contains(object, v.last.Manifest.Snapshot)
 }
 
 // changed returns the objects with one replaced, or removed when data is nil.
@@ -90,7 +90,7 @@ func (v *victim) names() []string { return slices.Sorted(maps.Keys(v.objects)) }
 // refused with: what carries its own signature is no longer signed, or no longer
 // a document; everything else does not have the signed digest.
 func kinds(name string) (changed, resized error) {
-	if strings.HasPrefix(name, "policy/") || strings.HasPrefix(name, "manifests/") || name == manifest.StoreName {
+	if strings.HasPrefix(name, "policy/") || strings.HasPrefix(name, "manifests/") || strings.HasPrefix(name, manifest.StoreFolder+"/") {
 		return manifest.ErrUntrusted, manifest.ErrInvalid
 	}
 	return archive.ErrCorrupt, archive.ErrCorrupt
@@ -135,7 +135,7 @@ func TestADeletedObjectIsRefusedByName(t *testing.T) {
 			if _, err := snapshot.Open(t.Context(), storeWith(t, v.changed(name, nil)), v.trust); err == nil {
 				t.Error("an archive without a policy was opened")
 			}
-		case manifest.StoreName:
+		case manifest.StoreName(v.trust.Archive):
 			// Nothing names the store's report, and copies have none.
 			a := open(t, storeWith(t, v.changed(name, nil)), v.trust)
 			if _, err := (snapshot.Verify{Archive: a}).Run(t.Context()); err != nil {

@@ -308,9 +308,10 @@ func (x *thawing) head(ctx context.Context) (frozen bool, err error) {
 
 // settings adds the report of the archive's store, which a copy does not have.
 func (x *thawing) settings(ctx context.Context) error {
-	sizes, err := listSizes(ctx, x.Store, manifest.StoreName)
-	if size, ok := sizes[manifest.StoreName]; ok {
-		x.needs = append(x.needs, manifest.Object{Name: manifest.StoreName, Size: size})
+	name := manifest.StoreName(x.Trust.Archive)
+	sizes, err := listSizes(ctx, x.Store, name)
+	if size, ok := sizes[name]; ok {
+		x.needs = append(x.needs, manifest.Object{Name: name, Size: size})
 	}
 	return err
 }

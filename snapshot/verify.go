@@ -141,7 +141,7 @@ func (v *verifier) entries(ctx context.Context, entries []Entry) error {
 	}
 	v.hasSettings = settings != nil || err != nil
 	if v.Retention && !v.hasSettings {
-		v.note("there is no %s: the archive is a copy, an older version made it, or somebody removed it", manifest.StoreName)
+		v.note("there is no %s: the archive is a copy, an older version made it, or somebody removed it", manifest.StoreName(v.Archive.Policy.ID()))
 	}
 	v.report.Snapshots = int64(len(entries))
 	if len(entries) == 0 {
@@ -160,12 +160,27 @@ func (v *verifier) entries(ctx context.Context, entries []Entry) error {
 		}
 	}
 	v.progress.begin("verify", total)
+	v.relaxed(entries)
 	for _, e := range entries {
 		if err := v.entry(ctx, e, names); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// relaxed notes snapshots that were signed to be retained less than the one
+// before: somebody may have changed, or taken away, what exports go by.
+func (v *verifier) relaxed(entries []Entry) {
+	for i := 1; i < len(entries); i++ {
+		before, after := entries[i-1].Manifest, entries[i].Manifest
+		was, is := lockOf(before.Retention), lockOf(after.Retention)
+		const day = 24 * time.Hour
+		shorter := is.Mode != archive.Unlocked && is.Until.Sub(after.Started.Time) < was.Until.Sub(before.Started.Time)-day
+		if !is.Mode.Covers(was.Mode) || was.Mode != archive.Unlocked && shorter {
+			v.note("snapshot %s is signed to be retained %s, which is less than the one before: %s", after.Snapshot, lockText(is), lockText(was))
+		}
+	}
 }
 
 // chosen returns the tables of a snapshot that are among the names.
@@ -188,8 +203,12 @@ func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 	tables := chosen(e, names)
 	objects := []manifest.Object{e.Manifest.PlanObject()}
 	var jobs []job
+	known := len(tables) == len(e.Manifest.Tables) // else the objects of some tables are not
 	for _, t := range tables {
 		pages, err := tablePages(ctx, v.Archive, e, t)
+		if err != nil {
+			known = false
+		}
 		if err := v.found(err); err != nil {
 			return err
 		}
@@ -204,7 +223,7 @@ func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 	if err != nil {
 		return err
 	}
-	if len(tables) == len(e.Manifest.Tables) { // else objects of the other tables are not known
+	if known {
 		v.extra(sizes, objects, jobs)
 	}
 	v.reading = jobs

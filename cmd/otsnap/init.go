@@ -110,7 +110,13 @@ func (a *app) init(ctx context.Context, location string, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	setup := snapshot.Setup{Kind: where.kind, Mode: o.lock.mode.Mode, Period: o.lock.retain.Period, Now: a.now}
+	// The trust file comes first: whoever is interrupted then has the archive's id.
+	setup := snapshot.Setup{Kind: where.kind, Mode: o.lock.mode.Mode, Period: o.lock.retain.Period, Now: a.now, Found: func(t manifest.Trust) error {
+		if err := file.begin(t); err != nil {
+			return fmt.Errorf("trust file: %w", err)
+		}
+		return nil
+	}}
 	made, err := snapshot.Init(ctx, store, policy, setup, signing...)
 	if errors.Is(err, fs.ErrExist) && snapshot.Exists(ctx, store) {
 		return advise(fmt.Errorf("%s: %w", where.name, err), "to use it from this machine, give its id once: otsnap verify %s --archive-id ID", quoted(location))
@@ -122,10 +128,6 @@ func (a *app) init(ctx context.Context, location string, o initOptions) error {
 		return fmt.Errorf("%s: %w", where.name, err)
 	}
 	id := made.Trust.Archive
-	if err := newFile(file.path, made.Trust.Format(), 0o644); err != nil {
-		return advise(fmt.Errorf("the archive was made, but not its trust file: %w", err),
-			"write down the archive's id, %s, and give it with --archive-id from now on", id)
-	}
 	result := initResult{Archive: where.name, ID: id, Trust: file.path, Threshold: policy.Threshold, Keys: policy.Keys, Warnings: append([]string{}, made.Warnings...)}
 	if !o.lock.retain.IsZero() {
 		result.Retention = fmt.Sprintf("%s for %s", o.lock.mode.Mode, o.lock.retain.Period)

@@ -14,7 +14,10 @@ import (
 // trustFile is where a reader keeps what it trusts about one archive: its id, and
 // how far it has seen it. It holds no secret, and the archive's keeper must not be
 // able to write it.
-type trustFile struct{ path string }
+type trustFile struct {
+	path string
+	own  bool // of this archive alone: nobody named it
+}
 
 // trustFile chooses the file: the one named, the one in the environment, or one
 // of the archive's own among the user's configuration.
@@ -23,13 +26,13 @@ func (a *app) trustFile(where place, named string) (trustFile, error) {
 		named = a.getenv("OTSNAP_TRUST")
 	}
 	if named != "" {
-		return trustFile{named}, nil
+		return trustFile{path: named}, nil
 	}
 	folder, err := a.configDir()
 	if err != nil {
 		return trustFile{}, err
 	}
-	return trustFile{filepath.Join(folder, localName(where.label, where.name)+".trust")}, nil
+	return trustFile{filepath.Join(folder, localName(where.label, where.name)+".trust"), true}, nil
 }
 
 // configDir is where otsnap keeps files of its own.
@@ -85,6 +88,9 @@ func (f trustFile) vacant() error {
 		return fmt.Errorf("trust file: %w", err)
 	}
 	_, err := os.Lstat(f.path)
+	if err == nil && f.unused() {
+		return nil
+	}
 	if err == nil {
 		return advise(fmt.Errorf("there is a trust file %s already: %w", f.path, fs.ErrExist), "it is of an archive made earlier; name another file with --trust FILE")
 	}
@@ -92,6 +98,25 @@ func (f trustFile) vacant() error {
 		return fmt.Errorf("trust file: %w", err)
 	}
 	return nil
+}
+
+// unused reports whether the file is of this place and has seen no snapshot: an
+// init that was interrupted may have left it.
+func (f trustFile) unused() bool {
+	data, err := os.ReadFile(f.path)
+	if err != nil || !f.own {
+		return false
+	}
+	trust, err := manifest.ParseTrust(data)
+	return err == nil && trust.Seq == 0
+}
+
+// begin writes the file of an archive that is about to be.
+func (f trustFile) begin(t manifest.Trust) error {
+	if f.unused() {
+		return replaceFile(f.path, t.Format())
+	}
+	return newFile(f.path, t.Format(), 0o644)
 }
 
 // advance replaces the file by one that says t, unless it says so or more

@@ -9,7 +9,7 @@ import (
 )
 
 func TestTrustIsNeverMovedBack(t *testing.T) {
-	file := trustFile{filepath.Join(t.TempDir(), "config", "a.trust")}
+	file := trustFile{path: filepath.Join(t.TempDir(), "config", "a.trust")}
 	at := func(seq int64) manifest.Trust {
 		return manifest.Trust{Archive: manifest.Sum([]byte("a")), Seq: seq, Head: manifest.Sum([]byte{byte(seq)})}
 	}
