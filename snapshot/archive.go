@@ -37,6 +37,10 @@ type Entry struct {
 	Manifest *manifest.Manifest
 	Digest   manifest.Hash
 	Size     int64 // of the object, bytes
+
+	// After is what is wrong with the chain after the entry, where it was asked for
+	// by its number or id: it is good, and whether later ones are cannot be told.
+	After error
 }
 
 // Exists reports whether the store holds an archive, as far as can be seen: it
@@ -128,6 +132,29 @@ func (a *Archive) Chain(ctx context.Context) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	entries, err := a.read(ctx, newest)
+	if err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// chain is Chain, but that the entries before the first that is wrong come with
+// the error.
+func (a *Archive) chain(ctx context.Context) ([]Entry, error) {
+	newest, hole := a.newest(ctx)
+	if hole != nil && !errors.Is(hole, ErrMissing) {
+		return nil, hole
+	}
+	entries, err := a.read(ctx, newest)
+	if hole != nil && (err == nil || errors.Is(err, manifest.ErrRollback)) {
+		err = hole
+	}
+	return entries, err
+}
+
+// read reads the manifests up to the newest.
+func (a *Archive) read(ctx context.Context, newest int64) ([]Entry, error) {
 	chain, err := manifest.NewChain(a.Trust, a.Policy, 1)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
@@ -136,12 +163,12 @@ func (a *Archive) Chain(ctx context.Context) ([]Entry, error) {
 	for next := int64(1); next <= newest; next += fetchers {
 		sealed, err := a.manifests(ctx, next, min(newest, next+fetchers-1))
 		if err != nil {
-			return nil, fmt.Errorf("snapshot: chain of manifests: %w", err)
+			return entries, fmt.Errorf("snapshot: chain of manifests: %w", err)
 		}
 		for i, data := range sealed {
 			m, err := chain.Add(data)
 			if err != nil {
-				return nil, fmt.Errorf("snapshot: %s: %w", manifest.ManifestName(next+int64(i)), err)
+				return entries, fmt.Errorf("snapshot: %s: %w", manifest.ManifestName(next+int64(i)), err)
 			}
 			entries = append(entries, Entry{Manifest: m, Digest: manifest.Sum(data), Size: int64(len(data))})
 		}
@@ -168,7 +195,7 @@ func (a *Archive) manifests(ctx context.Context, first, last int64) ([][]byte, e
 }
 
 // newest returns the number of the newest manifest, 0 where there is none. A
-// number that is left out is ErrMissing.
+// number that is left out is ErrMissing; then it is the one before.
 func (a *Archive) newest(ctx context.Context) (int64, error) {
 	var newest int64
 	for object, err := range a.Store.List(ctx, "manifests/") {
@@ -180,7 +207,7 @@ func (a *Archive) newest(ctx context.Context) (int64, error) {
 			continue
 		}
 		if newest++; seq != newest {
-			return 0, fmt.Errorf("snapshot: chain of manifests: %s: %w, though there is %s", manifest.ManifestName(newest), ErrMissing, object.Name)
+			return newest - 1, fmt.Errorf("snapshot: chain of manifests: %s: %w, though there is %s", manifest.ManifestName(newest), ErrMissing, object.Name)
 		}
 	}
 	return newest, nil
@@ -190,12 +217,30 @@ func (a *Archive) newest(ctx context.Context) (int64, error) {
 // that number in the chain, or that id, or the only one whose id begins so; a
 // number of less than eight digits is never taken for the start of an id. The
 // chain is checked first. No such snapshot is fs.ErrNotExist.
+//
+// Whoever may put objects can put one that is no manifest where the next is to be,
+// and in a locked bucket it stays for years. So a snapshot that is asked for by
+// number or id is found also where something after it is wrong; see Entry.After.
 func (a *Archive) Find(ctx context.Context, which string) (Entry, error) {
-	chain, err := a.Chain(ctx)
-	if err != nil {
-		return Entry{}, err
+	chain, err := a.chain(ctx)
+	return findBefore(chain, err, which)
+}
+
+// findBefore is find in a chain that after the entries given is as wrong says.
+func findBefore(chain []Entry, wrong error, which string) (Entry, error) {
+	if wrong == nil {
+		return find(chain, which)
 	}
-	return find(chain, which)
+	spoilt := errors.Is(wrong, manifest.ErrInvalid) || errors.Is(wrong, manifest.ErrUntrusted) || errors.Is(wrong, manifest.ErrLimit) || errors.Is(wrong, ErrMissing)
+	if which == "" || which == "latest" || len(chain) == 0 || !spoilt || errors.Is(wrong, manifest.ErrRollback) {
+		return Entry{}, wrong
+	}
+	e, err := find(chain, which)
+	if err != nil {
+		return Entry{}, wrong
+	}
+	e.After = wrong
+	return e, nil
 }
 
 func find(chain []Entry, which string) (Entry, error) {

@@ -64,6 +64,7 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 		workers: orDefault(c.Workers, DefaultWorkers), limit: orDefault(c.Limit, defaultDifferences),
 	}
 	report := newReport("compare", c.Archive, found, c.Now)
+	report.after(found)
 	instance := c.With.Instance()
 	report.Instance = &instance
 	var problems []error

@@ -28,6 +28,13 @@ type Report struct {
 	Problems  []string           `json:"problems"`
 }
 
+// after notes what is wrong with the chain after the snapshot.
+func (r *Report) after(e Entry) {
+	if e.After != nil {
+		r.Notes = append(r.Notes, fmt.Sprintf("snapshot %d is as it was signed, and what comes after it is not: %v", e.Manifest.Seq, e.After))
+	}
+}
+
 // Locks adds up how objects are locked.
 type Locks struct {
 	Objects    int64          `json:"objects"` // the sum of the next three

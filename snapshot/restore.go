@@ -91,6 +91,7 @@ func (x *restorer) choose(ctx context.Context) error {
 		return err
 	}
 	x.report = newReport("restore", x.From, x.entry, x.Now)
+	x.report.after(x.entry)
 	instance := x.To.Instance()
 	x.report.Instance = &instance
 	for _, t := range x.entry.Manifest.Tables {
@@ -191,7 +192,7 @@ func (x *restorer) verify(ctx context.Context) ([][]job, error) {
 	}
 	check := Verify{
 		Archive: x.From, Snapshot: x.entry.Manifest.Snapshot, Tables: names,
-		Level: Hashes, Workers: x.Workers, Now: x.Now, Progress: x.Restore.Progress,
+		Level: Hashes, Workers: x.Workers, Now: x.Now, Progress: x.Restore.Progress, alone: true,
 	}
 	if _, err := check.Run(ctx); err != nil {
 		return nil, fmt.Errorf("nothing was written: %w", err)

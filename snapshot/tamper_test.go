@@ -276,3 +276,55 @@ func TestAnObjectNothingNamesIsNoted(t *testing.T) {
 		t.Errorf("notes %q, want one of %s", report.Notes, name)
 	}
 }
+
+// TestJunkAfterASnapshotDoesNotHideIt from who asks for it by its number. Whoever
+// may put objects can put junk where the next manifest is to be, and lock it.
+func TestJunkAfterASnapshotDoesNotHideIt(t *testing.T) {
+	v := newVictim(t)
+	instance := 0
+	for name, objects := range map[string]map[string][]byte{
+		"no manifest":          v.changed(manifest.ManifestName(3), []byte("junk")),
+		"a manifest further":   v.changed(manifest.ManifestName(5), v.objects[manifest.ManifestName(2)]),
+		"in place of the last": v.changed(manifest.ManifestName(2), []byte("junk")),
+	} {
+		a, err := snapshot.Open(t.Context(), storeWith(t, objects), v.trust)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Find(t.Context(), "latest"); err == nil {
+			t.Errorf("%s: the latest snapshot was found", name)
+		}
+		if _, err := a.Chain(t.Context()); err == nil {
+			t.Errorf("%s: the chain is good", name)
+		}
+		run := restoring(t, v.service, a, fmt.Sprintf("target%d", instance))
+		instance++
+		run.Snapshot = "1"
+		report, err := run.Run(t.Context())
+		if err != nil || len(report.Notes) == 0 || !strings.Contains(strings.Join(report.Notes, "\n"), "what comes after it is not") {
+			t.Errorf("%s: restore of snapshot 1: %v, notes %+v", name, err, report)
+		}
+		verified, err := snapshot.Verify{Archive: a, Level: snapshot.Rows, Snapshot: "1"}.Run(t.Context())
+		if err == nil || verified == nil || verified.Totals.Chunks == 0 || len(verified.Problems) != 1 {
+			t.Errorf("%s: verify of snapshot 1: %v, %+v", name, err, verified)
+		}
+	}
+}
+
+// TestANetworkThatFailsIsNoJunk: then nothing is said of what comes after.
+func TestANetworkThatFailsIsNoJunk(t *testing.T) {
+	v := newVictim(t)
+	store := &archivetest.Faulty{Store: storeWith(t, v.objects), Cue: func(c archivetest.Call) archivetest.Fault {
+		if c.Op == "get" && c.Name == manifest.ManifestName(2) {
+			return archivetest.Before
+		}
+		return archivetest.None
+	}}
+	a, err := snapshot.Open(t.Context(), store, v.trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Find(t.Context(), "1"); !errors.Is(err, archive.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+}

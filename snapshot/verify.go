@@ -54,6 +54,8 @@ type Verify struct {
 	Workers   int // chunks in work at once; 0: DefaultWorkers
 	Now       func() time.Time
 	Progress  func(Event)
+
+	alone bool // what comes after Snapshot in the chain is no problem
 }
 
 // verifier is a Verify under way.
@@ -86,17 +88,19 @@ func (v Verify) Run(ctx context.Context) (*Report, error) {
 	if v.Retention {
 		run.report.Retention = &RetentionReport{}
 	}
-	chain, err := v.Archive.Chain(ctx)
-	if err != nil {
-		return nil, err
-	}
+	chain, err := v.Archive.chain(ctx)
 	entries := chain
 	if v.Snapshot != "" {
-		one, err := find(chain, v.Snapshot)
-		if err != nil {
-			return nil, err
+		var one Entry
+		if one, err = findBefore(chain, err, v.Snapshot); err == nil {
+			entries = []Entry{one}
+			if !v.alone {
+				err = run.found(one.After)
+			}
 		}
-		entries = []Entry{one}
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := run.entries(ctx, entries); err != nil {
 		return nil, run.thawFirst(ctx, err)

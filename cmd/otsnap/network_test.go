@@ -84,9 +84,9 @@ func TestMainJobThroughABadNetwork(t *testing.T) {
 							t.Errorf("%s: exit code %d\n%s", args[0], code, out)
 						}
 						// As a user would: again, resumed if there is something to resume.
-						if code, out = exitCode(t, &k, args...); code != 0 {
+						if code, _ := exitCode(t, &k, args...); code != 0 {
 							resumed := append(args[:len(args):len(args)], "--resume")
-							if code, out = exitCode(t, &k, resumed...); code != 0 {
+							if code, out := exitCode(t, &k, resumed...); code != 0 {
 								t.Errorf("%s, on a good network again: exit code %d\n%s", args[0], code, out)
 							}
 						}

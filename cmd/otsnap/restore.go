@@ -69,6 +69,9 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 		return err
 	}
 	entry, err := from.Find(ctx, o.snapshot)
+	if errors.Is(err, manifest.ErrInvalid) || errors.Is(err, manifest.ErrUntrusted) || errors.Is(err, snapshot.ErrMissing) {
+		return advise(err, "if it cannot be put back from another copy: snapshots before it are restored by their number, as in --snapshot 16")
+	}
 	if err != nil {
 		return err
 	}
