@@ -119,6 +119,9 @@ func (a *app) export(ctx context.Context, address string, locations []string, o 
 		if err := one.Policy.Check(ofPolicy(one.Policy, signing, len(locations) > 1)...); err != nil {
 			return advise(labelled{fmt.Errorf("%s: %w", one.place.name, err), errKey}, "otsnap show %s tells which keys may sign, and how many must", quoted(location))
 		}
+		if settings, err := one.Settings(ctx); err == nil && settings == nil {
+			a.warn("warning: %s has no report of its store, so it may be a copy: if the original is exported to as well, the two have other snapshots under the same numbers from here on, and neither can be copied to the other again", one.place.name)
+		}
 		one.Archive.Place = one.place.name
 		to, archives = append(to, one), append(archives, one.Archive)
 	}
