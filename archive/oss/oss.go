@@ -14,7 +14,6 @@ package oss
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -77,7 +76,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		oss.UserAgent("otsnap"),
 		oss.EnableCRC(false), // it passes a missing CRC; this package compares
 		oss.HTTPClient(&http.Client{
-			Transport: bounded{remote.Transport(idle)},
+			Transport: remote.Bounded{RoundTripper: remote.Transport(idle)},
 			// A redirect would carry the signature of another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}))
@@ -88,24 +87,6 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, fmt.Errorf("oss: %w", err)
 	}
 	return s, nil
-}
-
-// maxRefusal is more than the longest answer that is no success, in bytes.
-const maxRefusal = 64 << 10
-
-// bounded cuts answers that are no success: the SDK reads them into memory, as
-// long as they are.
-type bounded struct{ http.RoundTripper }
-
-func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := b.RoundTripper.RoundTrip(r)
-	if err == nil && resp.StatusCode/100 != 2 {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(resp.Body, maxRefusal), resp.Body}
-	}
-	return resp, err
 }
 
 // key returns the key of the object called name.

@@ -48,6 +48,10 @@ func brief(err error) string {
 		prefix, _, _ = strings.Cut(text, ": ")
 		prefix += ": "
 	}
+	var strange foreign
+	if errors.As(err, &strange) {
+		return prefix + strange.Error()
+	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		what := api.ErrorCode()

@@ -66,12 +66,15 @@ func (f *fake) open(t *testing.T, change func(*s3.Config)) *s3.Store {
 	return store
 }
 
+const requestID = "4442587FB7D0A2F9"
+
 // secret must not show up anywhere.
 const secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	w.Header().Set("X-Amz-Request-Id", requestID)
 	if f.before != nil && f.before(w, r) {
 		return
 	}
@@ -145,7 +148,7 @@ func fail(w http.ResponseWriter, status int, code string) {
 
 func failWith(w http.ResponseWriter, status int, code, message string) {
 	w.Header().Set("Content-Type", "application/xml")
-	w.Header().Set("X-Amz-Request-Id", "4442587FB7D0A2F9")
+	w.Header().Set("X-Amz-Request-Id", requestID)
 	w.WriteHeader(status)
 	fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>%s</Message></Error>`, code, message)
 }

@@ -53,6 +53,9 @@ func (s *Store) head(ctx context.Context, key, version string) (archive.Info, er
 	if err != nil {
 		return archive.Info{}, err
 	}
+	if out.ContentLength == nil {
+		return archive.Info{}, errors.New("the server does not say how long it is; is there a proxy?")
+	}
 	info := infoOf(out)
 	info.Name = s.config.name(key)
 	if info.Version == "" {

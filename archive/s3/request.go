@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -64,6 +65,41 @@ func (c *credentials) renew(ctx context.Context) {
 type again struct{ error }
 
 func (a again) Unwrap() error { return a.error }
+
+// foreign is the status of an answer that something else than S3 gave, such as
+// the page on which a network wants a login.
+type foreign int
+
+func (f foreign) Error() string {
+	return fmt.Sprintf("HTTP %d %s without the id that S3 gives to each request; is there a proxy, or a login page?", int(f), http.StatusText(int(f)))
+}
+
+// answers refuses those that are not of S3 where they would be believed: the SDK
+// takes any page for success, and for a listing of nothing.
+type answers struct{ http.RoundTripper }
+
+func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := a.RoundTripper.RoundTrip(r)
+	if err != nil || ofS3(resp) {
+		return resp, err
+	}
+	bodiless := r.Method == http.MethodHead && resp.StatusCode == http.StatusNotFound
+	if resp.StatusCode/100 == 2 || bodiless {
+		resp.Body.Close()
+		return nil, foreign(resp.StatusCode)
+	}
+	return resp, nil
+}
+
+// ofS3 takes any header of S3's own for the id, which not all servers give.
+func ofS3(resp *http.Response) bool {
+	for name := range resp.Header {
+		if strings.HasPrefix(name, "X-Amz-") {
+			return true
+		}
+	}
+	return false
+}
 
 // do makes a request, again where that can help. right is what the credentials
 // need for it.
@@ -169,7 +205,8 @@ func hopeless(err error) bool {
 	var verification *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	var dns *net.DNSError
-	return errors.As(err, &unknown) || errors.As(err, &invalid) || errors.As(err, &host) || errors.As(err, &verification) || errors.As(err, &record) ||
+	var strange foreign
+	return errors.As(err, &strange) || errors.As(err, &unknown) || errors.As(err, &invalid) || errors.As(err, &host) || errors.As(err, &verification) || errors.As(err, &record) ||
 		errors.As(err, &dns) && dns.IsNotFound ||
 		code(err) == "GlacierExpeditedRetrievalNotAvailable" ||
 		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")

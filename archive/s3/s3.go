@@ -101,14 +101,17 @@ func newTransport(c Config, cfg aws.Config) *http.Transport {
 	}
 	t := remote.Transport(idle)
 	if client, ok := cfg.HTTPClient.(interface{ GetTransport() *http.Transport }); ok {
-		t.TLSClientConfig = client.GetTransport().TLSClientConfig.Clone()
+		if tls := client.GetTransport().TLSClientConfig.Clone(); tls != nil {
+			tls.NextProtos = t.TLSClientConfig.NextProtos // the SDK's would offer HTTP/2
+			t.TLSClientConfig = tls
+		}
 	}
 	return t
 }
 
 func (s *Store) clientOptions(o *s3.Options) {
 	o.HTTPClient = &http.Client{
-		Transport: s.transport,
+		Transport: answers{remote.Bounded{RoundTripper: s.transport}},
 		// A redirect names another region, for which the request has to be signed anew.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -194,7 +197,11 @@ func (r *reading) open(offset int64, o func(*s3.Options)) (remote.Part, error) {
 	if err != nil {
 		return remote.Part{}, err
 	}
-	part := remote.Part{Body: out.Body, Size: size(out.ContentLength)}
+	part := remote.Part{Body: out.Body, Size: aws.ToInt64(out.ContentLength)}
+	if offset == 0 && out.ContentLength == nil {
+		out.Body.Close()
+		return remote.Part{}, errors.New("the answer does not tell its length, so that its end could be anywhere; is there a proxy?")
+	}
 	if offset > 0 {
 		part.Size, err = wholeSize(aws.ToString(out.ContentRange), offset)
 		if err != nil {
@@ -206,13 +213,6 @@ func (r *reading) open(offset int64, o func(*s3.Options)) (remote.Part, error) {
 		r.version, r.etag = aws.ToString(out.VersionId), aws.ToString(out.ETag)
 	}
 	return part, nil
-}
-
-func size(length *int64) int64 {
-	if length == nil {
-		return -1
-	}
-	return *length
 }
 
 // wholeSize reads the size of an object out of the Content-Range of an answer

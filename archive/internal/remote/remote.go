@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -52,6 +53,25 @@ func Transport(idle time.Duration) *http.Transport {
 	t.TLSClientConfig = &tls.Config{NextProtos: []string{"http/1.1"}}
 	t.DisableCompression = true // bodies are compressed already, and their sizes count
 	return t
+}
+
+// maxRefusal is more than the longest answer that is no success, in bytes.
+const maxRefusal = 64 << 10
+
+// Bounded cuts answers that are no success after 64 KiB: SDKs read them into
+// memory, as long as they are.
+type Bounded struct{ http.RoundTripper }
+
+// RoundTrip makes a request.
+func (b Bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(r)
+	if err == nil && resp.StatusCode/100 != 2 {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, maxRefusal), resp.Body}
+	}
+	return resp, err
 }
 
 // watched is a connection that fails when it stands still.
