@@ -1,6 +1,7 @@
 package oss_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/archive/oss"
 	"github.com/otsnap/otsnap/archive/oss/osstest"
+	"github.com/otsnap/otsnap/manifest"
 )
 
 func TestRefusalsThatPassAreRetried(t *testing.T) {
@@ -277,15 +279,30 @@ func TestABodyDamagedOnTheWayIsNoCorruption(t *testing.T) {
 	s := serve(t, osstest.Options{}, osstest.BucketOptions{})
 	store := s.open(t, oss.Config{})
 	put(t, store, "a", "content")
-	put(t, store, "empty", "")
-	s.through(func(next http.Handler, w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(crc{w, "1"}, r)
-	})
-	for _, name := range []string{"a", "empty"} {
+	for name, second := range map[string]string{"a": "other", "b": "gone", "c": "another CRC64"} {
+		if name != "a" {
+			s.through(nil)
+			put(t, store, name, "content")
+		}
+		gets := 0
+		s.through(func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+			if gets++; gets == 1 {
+				next.ServeHTTP(crc{&flipped{w}, "1"}, r)
+				return
+			}
+			switch second {
+			case "other":
+				next.ServeHTTP(crc{w, "1"}, r)
+			case "gone":
+				w.WriteHeader(http.StatusNotFound)
+			default:
+				next.ServeHTTP(&flipped{w}, r)
+			}
+		})
 		_, err := get(t, store, name)
 		wantError(t, err, archive.ErrUnavailable, "damaged on the way", "oss: get "+name)
-		if errors.Is(err, archive.ErrCorrupt) {
-			t.Errorf("got %v, want no ErrCorrupt", err)
+		if errors.Is(err, archive.ErrCorrupt) || errors.Is(err, fs.ErrNotExist) || gets != 2 {
+			t.Errorf("%s: got %v after %d requests, want archive.ErrUnavailable alone after two", name, err, gets)
 		}
 	}
 	for _, told := range []string{"", "no number"} { // digests decide then
@@ -293,6 +310,32 @@ func TestABodyDamagedOnTheWayIsNoCorruption(t *testing.T) {
 			next.ServeHTTP(crc{w, told}, r)
 		})
 		want(t, store, "a", "content")
+	}
+}
+
+// flipped changes the first byte of each write.
+type flipped struct{ http.ResponseWriter }
+
+func (f *flipped) Write(p []byte) (int, error) {
+	other := bytes.Clone(p)
+	other[0]++
+	return f.ResponseWriter.Write(other)
+}
+
+// A damaged disk does not change what the service knows of an object, nor does
+// reading it again help.
+func TestAnObjectDamagedAtRestIsCorrupt(t *testing.T) {
+	s := serve(t, osstest.Options{}, osstest.BucketOptions{})
+	store := s.open(t, oss.Config{})
+	content := strings.Repeat("content", 100_000)
+	put(t, store, "a", content)
+	if err := s.Corrupt(bucketName, "a", func(b []byte) []byte { b[0]++; return b }); err != nil {
+		t.Fatal(err)
+	}
+	want(t, store, "a", "d"+content[1:])
+	_, err := archive.Fetch(t.Context(), store, manifest.Object{Name: "a", Size: int64(len(content)), SHA256: manifest.Sum([]byte(content))})
+	if !errors.Is(err, archive.ErrCorrupt) || errors.Is(err, archive.ErrUnavailable) {
+		t.Errorf("Fetch: got %v, want archive.ErrCorrupt", err)
 	}
 }
 

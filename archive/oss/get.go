@@ -24,8 +24,10 @@ import (
 )
 
 // Get opens the object called name. What is read is compared with the CRC64 the
-// service has of it, if it tells one, which it always does for what Put stored; a
-// difference is damage on the way, not of the object.
+// service has of it, if it tells one, which it always does for what Put stored.
+// Where it differs the object is read once more: if other bytes come, they were
+// damaged on the way, which is an error; if the same, the service keeps them
+// damaged, and the digest that was signed has to say so.
 func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 	key, err := s.key(name)
 	if err != nil {
@@ -37,6 +39,9 @@ func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 			body.Close()
 		}
 		body, err = s.open(ctx, key, version)
+		if err == nil {
+			body.again = func() (*checked, error) { return s.open(ctx, key, version) }
+		}
 		return err
 	})
 	if err != nil {
@@ -143,6 +148,8 @@ type checked struct {
 	want uint64
 	told bool // there is a CRC64 to compare with
 	err  error
+
+	again func() (*checked, error) // opens the same once more; may be nil
 }
 
 func (c *checked) Read(p []byte) (int, error) {
@@ -153,12 +160,43 @@ func (c *checked) Read(p []byte) (int, error) {
 	c.crc = crc64.Update(c.crc, crcTable, p[:n])
 	switch {
 	case err == io.EOF && c.told && c.crc != c.want:
-		err = failed(c.ctx, "get", c.name, fmt.Errorf("%w: its CRC64 is %d, the service has %d; try again", errDamaged, c.crc, c.want))
+		err = c.damaged()
 	case err != nil && err != io.EOF:
 		err = failed(c.ctx, "get", c.name, err)
 	}
 	c.err = err
 	return n, err
+}
+
+// damaged is the error with which a body of another CRC64 ends: none but io.EOF
+// if it is the object that has it.
+func (c *checked) damaged() error {
+	err := fmt.Errorf("%w: its CRC64 is %d, the service has %d; try again", errDamaged, c.crc, c.want)
+	if c.again != nil {
+		same, readErr := c.sameAgain()
+		if same {
+			return io.EOF
+		}
+		if readErr != nil {
+			err = fmt.Errorf("%w (read once more: %v)", err, readErr)
+		}
+	}
+	return failed(c.ctx, "get", c.name, err)
+}
+
+// sameAgain reads the object once more, and reports whether the same bytes came
+// of it: damage on the way is hardly twice the same.
+func (c *checked) sameAgain() (bool, error) {
+	second, err := c.again()
+	if err != nil {
+		return false, err
+	}
+	defer second.Close()
+	sum := crc64.New(crcTable)
+	if _, err := io.Copy(sum, second.Body); err != nil {
+		return false, err
+	}
+	return second.told && second.want == c.want && sum.Sum64() == c.crc, nil
 }
 
 // Inspect returns what the service knows of the object called name. Its lock is
