@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"os"
 	"os/exec"
@@ -450,24 +451,25 @@ func TestProxy(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if string(f.objects["/bucket/a"]) != "content" {
 		t.Error("nothing came through the proxy")
 	}
 }
 
 // newProxy is an HTTP proxy that takes the fake for every host.
-func newProxy(t *testing.T, f *fake) *fake {
-	p := newFake(t)
+func newProxy(t *testing.T, f *fake) *httptest.Server {
 	to := strings.TrimPrefix(f.URL, "http://")
 	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", to, r.In.Host
 	}}
-	p.before = func(w http.ResponseWriter, r *http.Request) bool {
+	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Host != "s3.example.invalid:9000" {
 			t.Errorf("the proxy was asked for %s", r.Host)
 		}
 		forward.ServeHTTP(w, r)
-		return true
-	}
+	}))
+	t.Cleanup(p.Close)
 	return p
 }
