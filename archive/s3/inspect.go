@@ -77,6 +77,9 @@ func (s *Store) headObject(ctx context.Context, key, version string) (*s3.HeadOb
 		}, o)
 		return err
 	})
+	if err == nil {
+		s.learn(out.VersionId)
+	}
 	return out, s.absent(ctx, reads(version), err)
 }
 

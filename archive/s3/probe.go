@@ -98,7 +98,7 @@ func (p *probing) createOnly() (archive.State, string, error) {
 	if err != nil {
 		return "", "", err
 	}
-	if state != versioned || version == "" || version == nullVersion {
+	if state != versioned && state != listed || version == "" || version == nullVersion {
 		return archive.Absent, "the server ignores If-None-Match: two writers of one name would both believe they won", nil
 	}
 	if err := p.store.remove(p.ctx, p.store.config.key(p.name), version); err != nil {
@@ -196,7 +196,7 @@ func (p *probing) versions() (archive.State, string, error) {
 		return archive.Supported, "", err
 	case suspended:
 		return archive.Absent, "suspended: the bucket keeps the versions it has and makes no new ones", err
-	case hidden:
+	case hidden, listed:
 		return archive.Unknown, "the credentials lack the right s3:GetBucketVersioning", err
 	}
 	return archive.Absent, "", err

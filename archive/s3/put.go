@@ -73,7 +73,7 @@ func (s *Store) put(ctx context.Context, name string, body io.ReadSeeker, opts a
 	if err := p.run(); err != nil {
 		return err
 	}
-	if versions {
+	if p.versions {
 		s.remember(p.key, p.version)
 	}
 	return nil
@@ -95,10 +95,8 @@ type putting struct {
 }
 
 func (p *putting) run() error {
-	if p.versions {
-		if err := p.vacant(); err != nil {
-			return err
-		}
+	if err := p.vacant(); err != nil {
+		return err
 	}
 	err := p.store.retry.Do(p.ctx, func(int) error {
 		if p.maybe {
@@ -115,7 +113,9 @@ func (p *putting) run() error {
 		return p.store.explain("s3:PutObject", err)
 	}
 	if p.versions {
-		if err := p.first(); err != nil {
+		if err := p.first(); denied(err) {
+			return fmt.Errorf("stored as version %s, and not known to be the first: %w", p.version, err)
+		} else if err != nil {
 			return err
 		}
 	}
@@ -128,6 +128,22 @@ func (p *putting) run() error {
 // vacant fails with fs.ErrExist if there is an object: some servers do not look
 // at If-None-Match where there are versions, and none does behind a delete marker.
 func (p *putting) vacant() error {
+	state, err := p.store.bucketVersioning(p.ctx)
+	switch {
+	case err != nil:
+		return err
+	case state == hidden: // there may be versions, which the answer tells
+		_, err := p.store.inspect(p.ctx, p.store.config.name(p.key))
+		if err == nil {
+			return fs.ErrExist
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	case !p.versions:
+		return nil
+	}
 	h, err := p.store.history(p.ctx, p.key)
 	if err != nil {
 		return err
@@ -158,6 +174,10 @@ func (p *putting) send() error {
 	switch {
 	case err == nil:
 		p.version = aws.ToString(out.VersionId)
+		p.store.learn(out.VersionId)
+		if versions, _ := p.store.keepsVersions(p.ctx); versions {
+			p.versions = true
+		}
 		if p.version == "" && p.versions {
 			p.version = nullVersion
 		}
@@ -285,7 +305,11 @@ func (p *putting) first() error {
 		return err
 	}
 	if removeErr := p.store.remove(p.ctx, p.key, mine); removeErr != nil {
-		return fmt.Errorf("lost a race for the name, and version %s, which came too late, stays over the object: %w: %w", mine, removeErr, fs.ErrExist)
+		left := fmt.Errorf("version %s, which came too late, stays over the object: %v", mine, removeErr)
+		if err == nil {
+			return left // what lies under it is ours
+		}
+		return fmt.Errorf("%v: %w", left, err)
 	}
 	return err
 }

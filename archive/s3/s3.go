@@ -158,6 +158,9 @@ func (s *Store) get(ctx context.Context, name string) (*remote.Body, error) {
 	}
 	var b *remote.Body
 	err := s.current(ctx, name, func(version string) (err error) {
+		if b != nil {
+			b.Close()
+		}
 		r := &reading{store: s, ctx: ctx, key: s.config.key(name), version: version}
 		b, err = remote.NewBody(ctx, s.retry, func(offset int64) (remote.Part, error) {
 			var part remote.Part
@@ -172,6 +175,10 @@ func (s *Store) get(ctx context.Context, name string) (*remote.Body, error) {
 		}
 		return s.absent(ctx, reads(version), err)
 	})
+	if err != nil && b != nil {
+		b.Close()
+		b = nil
+	}
 	return b, err
 }
 
@@ -197,6 +204,7 @@ func (r *reading) open(offset int64, o func(*s3.Options)) (remote.Part, error) {
 	if err != nil {
 		return remote.Part{}, err
 	}
+	r.store.learn(out.VersionId)
 	part := remote.Part{Body: out.Body, Size: aws.ToInt64(out.ContentLength)}
 	if offset == 0 && out.ContentLength == nil {
 		out.Body.Close()
@@ -357,6 +365,9 @@ func (s *Store) delete(ctx context.Context, name string) error {
 	}
 	if _, err := s.inspect(ctx, name); err != nil {
 		return err // a DELETE of what is not there is a success
+	}
+	if versions, _ := s.keepsVersions(ctx); versions { // as has shown only now
+		return s.deleteVersions(ctx, s.config.key(name))
 	}
 	return s.remove(ctx, s.config.key(name), "")
 }

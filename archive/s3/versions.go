@@ -44,14 +44,28 @@ const (
 	unversioned versioning = "never"
 	versioned   versioning = "enabled"
 	suspended   versioning = "suspended" // and keeps those it has
-	hidden      versioning = "hidden"    // these credentials may not ask
+	listed      versioning = "listed"    // these credentials may not ask, and list versions, if there are
+	hidden      versioning = "hidden"    // nor that; an answer with a version id tells
 )
 
 // keepsVersions reports whether objects have to be read by version. Where that
-// cannot be known, they are read without.
+// cannot be known yet, they are read without.
 func (s *Store) keepsVersions(ctx context.Context) (bool, error) {
 	v, err := s.bucketVersioning(ctx)
-	return v == versioned || v == suspended, err
+	return v == versioned || v == suspended || v == listed, err
+}
+
+// learn notes from an answer about an object that the bucket keeps versions,
+// where that could not be seen.
+func (s *Store) learn(version *string) {
+	if aws.ToString(version) == "" {
+		return
+	}
+	s.versioning.mu.Lock()
+	defer s.versioning.mu.Unlock()
+	if s.versioning.value == hidden {
+		s.versioning.value = versioned
+	}
 }
 
 func (s *Store) bucketVersioning(ctx context.Context) (versioning, error) {
@@ -63,7 +77,7 @@ func (s *Store) bucketVersioning(ctx context.Context) (versioning, error) {
 		})
 		switch {
 		case denied(err):
-			return hidden, nil
+			return s.listsVersions(ctx)
 		case err != nil && (unsupported(err) || code(err) == "VersioningNotConfigured"):
 			return unversioned, nil
 		case err != nil:
@@ -75,6 +89,22 @@ func (s *Store) bucketVersioning(ctx context.Context) (versioning, error) {
 		}
 		return unversioned, nil
 	})
+}
+
+// listsVersions tries whether versions can be listed, which is another right.
+func (s *Store) listsVersions(ctx context.Context) (versioning, error) {
+	prefix := s.config.key("")
+	err := s.do(ctx, "s3:ListBucketVersions", func(o func(*s3.Options)) error {
+		_, err := s.client.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: &s.config.Bucket, Prefix: &prefix, MaxKeys: aws.Int32(1)}, o)
+		return err
+	})
+	if err == nil {
+		return listed, nil
+	}
+	if denied(err) || unsupported(err) {
+		return hidden, nil
+	}
+	return "", err
 }
 
 // version is one version of an object, or a delete marker.
@@ -124,6 +154,10 @@ func (s *Store) histories(ctx context.Context, prefix string, size int32) iter.S
 				if h.key == open.key {
 					open.versions, open.markers = append(open.versions, h.versions...), append(open.markers, h.markers...)
 					continue
+				}
+				if h.key < open.key {
+					yield(history{}, fmt.Errorf("the server lists versions of %q after those of %q, which is not the order of keys, and may not end", h.key, open.key))
+					return
 				}
 				if open.key != "" && !yield(open, nil) {
 					return
@@ -280,7 +314,11 @@ func (s *Store) current(ctx context.Context, name string, use func(version strin
 		return err
 	}
 	if !versions {
-		return use("")
+		err := use("")
+		if versions, _ := s.keepsVersions(ctx); !versions {
+			return err
+		}
+		// The answer told that there are versions.
 	}
 	key := s.config.key(name)
 	s.mu.Lock()
@@ -392,7 +430,9 @@ func (h history) shadows() []archive.Shadow {
 			add(newer[0], false)
 			newer = newer[1:]
 		}
-		if m.latest || !m.modified.Before(object.modified) {
+		// Times are in whole seconds: of one of the object's own it is not known
+		// whether it was there before, unless it is the latest.
+		if m.latest || m.modified.After(object.modified) {
 			add(m, true)
 		}
 	}
