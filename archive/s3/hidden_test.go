@@ -88,3 +88,21 @@ func TestVersionsThatMayNotBeAskedFor(t *testing.T) {
 		})
 	})
 }
+
+// TestWhoMayOnlyWritePuts has credentials with the right s3:PutObject alone, to
+// which a HEAD of what is not there is refused too.
+func TestWhoMayOnlyWritePuts(t *testing.T) {
+	f := newFake(t)
+	f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut {
+			return false
+		}
+		fail(w, http.StatusForbidden, "AccessDenied")
+		return true
+	}
+	s := f.open(t, nil)
+	put(t, s, "a", "content", archive.PutOptions{})
+	if err := s.Put(t.Context(), "a", strings.NewReader("other"), archive.PutOptions{}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second Put: got %v, want fs.ErrExist", err)
+	}
+}

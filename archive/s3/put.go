@@ -137,10 +137,10 @@ func (p *putting) vacant() error {
 		if err == nil {
 			return fs.ErrExist
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
+		if errors.Is(err, fs.ErrNotExist) || denied(err) { // who may only write relies on the server
+			return nil
 		}
-		return nil
+		return err
 	case !p.versions:
 		return nil
 	}
