@@ -3,11 +3,13 @@ package archivetest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,9 +38,9 @@ func NewProxy(t testing.TB, upstream string) *Proxy {
 	toxics.Register(stallToxic, new(stall))
 	var err error
 	for range 20 {
-		// Below the ports that systems give out, so that nobody gets this one while
-		// the proxy is down.
-		p := &Proxy{t: t, address: net.JoinHostPort("127.0.0.1", strconv.Itoa(15_000+rand.IntN(15_000))), upstream: upstream}
+		// Below the ports that systems give out (Linux's begin at 32768, gVisor's at
+		// 16000), so that nobody gets this one while the proxy is down.
+		p := &Proxy{t: t, address: net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(6_000))), upstream: upstream}
 		if err = p.up(); err == nil {
 			t.Cleanup(p.Down)
 			return p
@@ -81,10 +83,18 @@ func (p *Proxy) restart(more []Toxic) {
 		p.parts = append(p.parts, t.parts...)
 	}
 	p.down()
-	if err := p.up(); err != nil {
+	// Where systems give out low ports too, a connection may have this one for a while.
+	err := p.up()
+	for end := time.Now().Add(patience); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); err = p.up() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil {
 		p.t.Errorf("proxy at %s does not come up again: %v", p.address, err)
 	}
 }
+
+// patience is for how long a proxy tries to get its port back.
+const patience = 15 * time.Second
 
 func (p *Proxy) down() {
 	if p.proxy != nil {
