@@ -181,6 +181,7 @@ type Index struct {
 type SearchIndex struct {
 	Name   string `json:"name"`
 	Schema string `json:"schema"`
+	TTL    int64  `json:"ttl,omitzero"` // seconds a row lives in it; 0 or -1: for ever
 }
 
 // Table describes a table: all that is needed to make it again, empty, and the

@@ -219,6 +219,9 @@ func (t Table) validateIndexes() error {
 		if seen[x.Name] {
 			return invalid("search index %q is there twice", clip(x.Name))
 		}
+		if x.TTL < -1 {
+			return invalid("search index %q lives %d seconds", clip(x.Name), x.TTL)
+		}
 		seen[x.Name] = true
 	}
 	return nil

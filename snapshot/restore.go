@@ -228,6 +228,10 @@ func (x *restorer) createTable(ctx context.Context, t manifest.Table) error {
 	if err := x.Journal.record(entry{Table: t.Name, Step: stepIntend}); err != nil {
 		return err
 	}
+	t.Key = slices.Clone(t.Key)
+	for i := range t.Key {
+		t.Key[i].AutoIncrement = false
+	}
 	err := x.To.Create(ctx, t)
 	if errors.Is(err, fs.ErrExist) {
 		return errors.Join(err, x.forget(t.Name))
@@ -310,11 +314,11 @@ func (x *restorer) chunk(ctx context.Context, j job) error {
 		}
 		decoded += record.NumRows()
 		n, err := x.To.Write(ctx, Write{Table: j.table.Table, Layout: *j.layout, Record: record})
-		acknowledged += n
+		acknowledged += n.Rows
 		if err != nil {
 			return err
 		}
-		x.progress.add(j.table.Table.Name, Event{Rows: n})
+		x.progress.add(j.table.Table.Name, Event{Rows: n.Rows})
 	}
 	if decoded != j.chunk.Rows || acknowledged != decoded {
 		return fmt.Errorf("%d rows signed, %d decoded, %d acknowledged: %w", j.chunk.Rows, decoded, acknowledged, ErrDiffers)
@@ -385,7 +389,7 @@ func (x *restorer) finish(ctx context.Context) error {
 	x.progress.begin("finish", int64(len(x.tables)))
 	for _, t := range x.tables {
 		if !x.Journal.table(t.Table.Name).finished {
-			if err := x.To.Finish(ctx, t.Table); err != nil {
+			if err := x.To.Configure(ctx, t.Table); err != nil {
 				return inTable(t.Table, err)
 			}
 			if err := x.Journal.record(entry{Table: t.Table.Name, Step: stepFinish}); err != nil {

@@ -575,11 +575,11 @@ func (s sinkWith) Create(ctx context.Context, t manifest.Table) error {
 	return s.Sink.Create(ctx, t)
 }
 
-func (s sinkWith) Finish(ctx context.Context, t manifest.Table) error {
+func (s sinkWith) Configure(ctx context.Context, t manifest.Table) error {
 	if s.finish != nil {
 		return s.finish()
 	}
-	return s.Sink.Finish(ctx, t)
+	return s.Sink.Configure(ctx, t)
 }
 
 func TestAResumedRestoreDoesNotTrustItsJournalOverTheTarget(t *testing.T) {

@@ -50,30 +50,61 @@ type Scan struct {
 	Limit    int64 // rows in all; 0: no limit
 }
 
-// Sink is an instance rows are written to. Its methods may be called
-// concurrently for different tables, Write also for one.
+// Sink is an instance rows are written to. Tables are named and described as they
+// are to be there. Its methods may be called concurrently for different tables,
+// Write and Delete also for one.
 type Sink interface {
 	// Instance names the instance, without credentials.
 	Instance() manifest.Instance
 
-	// Create makes the table with its primary key and predefined columns and
-	// with options under which every version of every cell can be written: no
-	// TTL, no limit of versions, no index, no stream. AUTO_INCREMENT columns
-	// become plain INTEGER. It returns when the table takes writes. A table that
-	// exists is fs.ErrExist.
+	// Create makes the table with its primary key, predefined columns and
+	// encryption, and with options under which every version of every cell can be
+	// written: no TTL, no limit of versions, no index, no stream. It returns when
+	// the table takes writes. A table that exists is fs.ErrExist.
 	Create(ctx context.Context, table manifest.Table) error
 
-	// Write puts every row of the record with its versions, and returns how many
-	// the service acknowledged. Writing the same rows again changes nothing.
-	Write(ctx context.Context, write Write) (acknowledged int64, err error)
+	// Write puts the rows of the record with their versions. Unless the service
+	// chooses keys, writing the same rows again changes nothing.
+	Write(ctx context.Context, write Write) (Written, error)
 
-	// Finish gives the table the options it was described with.
-	Finish(ctx context.Context, table manifest.Table) error
+	// Delete removes the rows that have these keys; one that is not there is not
+	// missed.
+	Delete(ctx context.Context, table manifest.Table, keys []manifest.Key) error
+
+	// Configure gives the table the options, the stream and the reserved throughput
+	// it is described with.
+	Configure(ctx context.Context, table manifest.Table) error
+
+	// CreateIndex makes a secondary index of the rows that are there, and returns
+	// when it holds them. One that exists as described is waited for; one that
+	// exists otherwise is fs.ErrExist.
+	CreateIndex(ctx context.Context, table manifest.Table, index manifest.Index) error
+
+	// CreateSearchIndex makes a search index likewise.
+	CreateSearchIndex(ctx context.Context, table manifest.Table, index manifest.SearchIndex) error
 }
 
-// Write is some rows for a table.
+// Write is some rows for a table, in key order.
 type Write struct {
 	Table  manifest.Table
 	Layout row.Layout
 	Record arrow.RecordBatch
+
+	// Insert leaves rows alone that exist.
+	Insert bool
+
+	// Generate has the service choose the values of the AUTO_INCREMENT column, row
+	// after row in the order of the record, so that of two rows the later one has the
+	// larger value. An error that may have left rows behind wraps ErrUnsure, and
+	// nothing was tried again.
+	Generate bool
 }
+
+// Written says what became of the rows of a Write.
+type Written struct {
+	Rows int64 // acknowledged by the service
+	Kept int64 // were there already, and left alone
+}
+
+// ErrUnsure is wrapped when rows may have been written and may not have been.
+var ErrUnsure = errors.New("not known whether rows were written")

@@ -97,7 +97,7 @@ func BenchmarkWrite(b *testing.B) {
 		rec := record(b, l, rows)
 		b.ReportAllocs()
 		for b.Loop() {
-			if done, err := in.Write(b.Context(), snapshot.Write{Table: orders, Layout: l, Record: rec}); err != nil || done != n {
+			if done, err := in.Write(b.Context(), snapshot.Write{Table: orders, Layout: l, Record: rec}); err != nil || done.Rows != n {
 				b.Fatal(done, err)
 			}
 		}

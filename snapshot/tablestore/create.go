@@ -24,9 +24,8 @@ var bare = manifest.Options{
 
 // Create makes the table with its primary key and predefined columns and with
 // options under which every version of every cell can be written: no TTL, no
-// limit of versions, no index, no stream. AUTO_INCREMENT columns become plain
-// INTEGER, because the service refuses to have their values chosen. What can
-// be set only now is set now: whether an update must write a whole row, and
+// limit of versions, no index, no stream. What can be set only now is set now:
+// AUTO_INCREMENT columns, for which the service will choose values, whether an update must write a whole row, and
 // encryption, with the service's own key, as a customer's key is of one region
 // and restores are often into another.
 //
@@ -75,10 +74,11 @@ func creation(table manifest.Table) (*otsprotocol.CreateTableRequest, error) {
 		if err != nil {
 			return nil, err
 		}
-		meta.PrimaryKey = append(meta.PrimaryKey, &otsprotocol.PrimaryKeySchema{
-			Name: proto.String(c.Name),
-			Type: typ.Enum(),
-		})
+		schema := &otsprotocol.PrimaryKeySchema{Name: proto.String(c.Name), Type: typ.Enum()}
+		if c.AutoIncrement {
+			schema.Option = otsprotocol.PrimaryKeyOption_AUTO_INCREMENT.Enum()
+		}
+		meta.PrimaryKey = append(meta.PrimaryKey, schema)
 	}
 	for _, c := range table.Defined {
 		typ, err := protocolDefinedType(c)
@@ -157,12 +157,8 @@ func (in *Instance) mustBeOurs(ctx context.Context, asked manifest.Table, exists
 func asAsked(found, asked manifest.Table) bool {
 	want := bare
 	want.UpdateFullRow = asked.Options.UpdateFullRow
-	key := slices.Clone(asked.Key)
-	for i := range key {
-		key[i].AutoIncrement = false
-	}
 	return found.Name == asked.Name &&
-		slices.Equal(found.Key, key) &&
+		slices.Equal(found.Key, asked.Key) &&
 		slices.Equal(found.Defined, asked.Defined) &&
 		found.Options == want &&
 		!found.Stream.Enabled &&
@@ -179,10 +175,9 @@ func (in *Instance) empty(ctx context.Context, table manifest.Table) (bool, erro
 	return len(p.rows) == 0 && len(p.next) == 0, nil
 }
 
-// Finish gives the table the options, the stream and the reserved throughput it
-// was described with. Secondary and search indexes are not made: they are in
-// the manifest, and the caller says so.
-func (in *Instance) Finish(ctx context.Context, table manifest.Table) error {
+// Configure gives the table the options, the stream and the reserved throughput it
+// is described with.
+func (in *Instance) Configure(ctx context.Context, table manifest.Table) error {
 	if err := in.update(ctx, settings(table)); err != nil {
 		return fmt.Errorf("tablestore: options: %w", err)
 	}
@@ -245,4 +240,19 @@ func throughput(t manifest.Throughput) *otsprotocol.ReservedThroughput {
 		Read:  proto.Int32(int32(t.Read)),
 		Write: proto.Int32(int32(t.Write)),
 	}}
+}
+
+// Delete removes the rows that have these keys.
+func (in *Instance) Delete(context.Context, manifest.Table, []manifest.Key) error {
+	return errors.ErrUnsupported
+}
+
+// CreateIndex makes a secondary index of the rows that are there.
+func (in *Instance) CreateIndex(context.Context, manifest.Table, manifest.Index) error {
+	return errors.ErrUnsupported
+}
+
+// CreateSearchIndex makes a search index of the rows that are there.
+func (in *Instance) CreateSearchIndex(context.Context, manifest.Table, manifest.SearchIndex) error {
+	return errors.ErrUnsupported
 }

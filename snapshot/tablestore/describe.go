@@ -220,10 +220,7 @@ func (in *Instance) describeSearch(ctx context.Context, t *manifest.Table) error
 		if err != nil {
 			return fmt.Errorf("schema of %s: %w", name, err)
 		}
-		t.SearchIndexes = append(t.SearchIndexes, manifest.SearchIndex{Name: name, Schema: string(schema)})
-		if d.TimeToLive > 0 {
-			t.NotCaptured = append(t.NotCaptured, fmt.Sprintf("search index %s: its time to live of %d seconds", name, d.TimeToLive))
-		}
+		t.SearchIndexes = append(t.SearchIndexes, manifest.SearchIndex{Name: name, Schema: string(schema), TTL: max(0, int64(d.TimeToLive))})
 		if len(d.QueryFlowWeights) > 0 {
 			t.NotCaptured = append(t.NotCaptured, fmt.Sprintf("search index %s: its query flow weights", name))
 		}

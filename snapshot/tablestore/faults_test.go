@@ -91,7 +91,7 @@ func wholeLife(t *testing.T, in *Instance, table manifest.Table) {
 	table.Options = manifest.Options{TTL: -1, MaxVersions: 1000, Deviation: 1e10, AllowUpdate: true}
 	mustCreate(t.Context(), t, in, table)
 	mustWrite(t, in, table, lifeRows)
-	if err := in.Finish(t.Context(), table); err != nil {
+	if err := in.Configure(t.Context(), table); err != nil {
 		t.Fatal(err)
 	}
 	if names, err := in.Tables(t.Context()); err != nil || !slices.Contains(names, table.Name) {

@@ -346,7 +346,7 @@ func mustWrite(t testing.TB, in *Instance, table manifest.Table, rows []*ots.Row
 	t.Helper()
 	l := layoutOf(t, table)
 	n, err := in.Write(t.Context(), snapshot.Write{Table: table, Layout: l, Record: record(t, l, rows)})
-	if err != nil || n != int64(len(rows)) {
+	if err != nil || n.Rows != int64(len(rows)) {
 		t.Fatalf("wrote %d of %d rows: %v", n, len(rows), err)
 	}
 }

@@ -33,12 +33,13 @@ const (
 //
 // The record is encoded as it goes out: beside it, Config.WriteRequests+1
 // requests of up to 4 MB are in memory.
-func (in *Instance) Write(ctx context.Context, write snapshot.Write) (acknowledged int64, err error) {
+func (in *Instance) Write(ctx context.Context, write snapshot.Write) (snapshot.Written, error) {
 	w := &writer{in: in, write: write, encoder: row.NewEncoder(write.Layout)}
-	if err := w.run(ctx); err != nil {
-		return w.acknowledged.Load(), fmt.Errorf("tablestore: write: %w", err)
+	err := w.run(ctx)
+	if err != nil {
+		err = fmt.Errorf("tablestore: write: %w", err)
 	}
-	return w.acknowledged.Load(), nil
+	return snapshot.Written{Rows: w.acknowledged.Load()}, err
 }
 
 // writer is a Write under way.

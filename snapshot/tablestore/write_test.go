@@ -218,7 +218,7 @@ func TestWriteNamesTheRowTheServiceRefuses(t *testing.T) {
 	}
 	l := layoutOf(t, orders)
 	n, err := in.Write(t.Context(), snapshot.Write{Table: orders, Layout: l, Record: record(t, l, rows)})
-	if n != 2 {
+	if n.Rows != 2 {
 		t.Errorf("%d rows acknowledged, want 2", n)
 	}
 	want := `tablestore: write: row ("CH", 2, 0xff): BatchWriteRow, table orders: OTSOutOfRowSizeLimit (HTTP 200): by the test`
@@ -235,7 +235,7 @@ func TestWriteOfAMissingTable(t *testing.T) {
 	in := s.open(t)
 	l := layoutOf(t, orders)
 	n, err := in.Write(t.Context(), snapshot.Write{Table: orders, Layout: l, Record: record(t, l, sample(20, 1))})
-	if n != 0 || !errors.Is(err, fs.ErrNotExist) {
+	if n.Rows != 0 || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %d, %v", n, err)
 	}
 }
@@ -300,7 +300,7 @@ func TestWriteEndsWithContext(t *testing.T) {
 		defer cancel()
 		begun := time.Now()
 		n, err := in.Write(ctx, snapshot.Write{Table: orders, Layout: l, Record: rec})
-		if n != 0 || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, snapshot.ErrUnavailable) {
+		if n.Rows != 0 || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, snapshot.ErrUnavailable) {
 			t.Errorf("got %d, %v", n, err)
 		}
 		if took := time.Since(begun); took != time.Second {
@@ -330,12 +330,12 @@ func TestWriteAnswersThatMakeNoSense(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				in := (&service{answers: []answer{nonsense, results(5)}}).open(t)
 				n, err := in.Write(t.Context(), snapshot.Write{Table: orders, Layout: l, Record: rec})
-				if n != 5 || err != nil {
+				if n.Rows != 5 || err != nil {
 					t.Errorf("once: got %d, %v", n, err)
 				}
 				in = (&service{answers: []answer{nonsense}}).open(t)
 				n, err = in.Write(t.Context(), snapshot.Write{Table: orders, Layout: l, Record: rec})
-				if n != 0 || !errors.Is(err, snapshot.ErrUnavailable) {
+				if n.Rows != 0 || !errors.Is(err, snapshot.ErrUnavailable) {
 					t.Errorf("for ever: got %d, %v", n, err)
 				}
 			})
