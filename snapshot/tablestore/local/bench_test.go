@@ -96,10 +96,7 @@ func mustMarshal(tb testing.TB, m proto.Message) []byte {
 	return body
 }
 
-func stringValue(s string) value {
-	v := value{typeString, byte(len(s)), byte(len(s) >> 8), byte(len(s) >> 16), byte(len(s) >> 24)}
-	return append(v, s...)
-}
+func stringValue(s string) value { return bytesValue(typeString, []byte(s)) }
 
 func infinite(t byte) []byte {
 	return appendRow(appendHeader(nil), []cell{

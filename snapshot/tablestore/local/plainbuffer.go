@@ -63,6 +63,11 @@ func integerValue(v int64) value {
 	return binary.LittleEndian.AppendUint64(value{typeInteger}, uint64(v))
 }
 
+// bytesValue makes a string or a binary, as t says.
+func bytesValue(t byte, b []byte) value {
+	return append(binary.LittleEndian.AppendUint32(value{t}, uint32(len(b))), b...)
+}
+
 func (v value) integer() int64  { return int64(binary.LittleEndian.Uint64(v[1:])) }
 func (v value) double() float64 { return math.Float64frombits(binary.LittleEndian.Uint64(v[1:])) }
 func (v value) bytes() []byte   { return v[5:] }

@@ -18,11 +18,7 @@ func doubleValue(v float64) value {
 	return d
 }
 
-func binaryValue(b string) value {
-	v := stringValue(b)
-	v[0] = typeBinary
-	return v
-}
+func binaryValue(b string) value { return bytesValue(typeBinary, []byte(b)) }
 
 // TestEncodingIsTheSDKs holds our bytes against those the SDK makes of the same
 // row.

@@ -50,6 +50,12 @@ type Options struct {
 	// is built before CreateIndex is answered.
 	IndexBuild time.Duration
 
+	// PartitionWrites is how many write capacity units a partition of a table
+	// takes within a second; further rows in that second are answered
+	// OTSServerBusy. 0: no limit. A table is one partition until
+	// [Server.Partition] cuts it.
+	PartitionWrites int64
+
 	// ShardRecords is how many records a shard of a stream takes before it
 	// splits where its rows are halved; 0: 100,000.
 	ShardRecords int
@@ -68,6 +74,7 @@ type Server struct {
 	buffers sync.Pool // *[]byte, for the responses of scans
 	build   time.Duration
 	feed    *feed
+	loads   *loads
 
 	// mu is held shared by every operation but those that change tables, which
 	// thereby wait for the writes to what they change and have it exclusively.
@@ -92,6 +99,7 @@ func Open(o Options) (*Server, error) {
 		faults:  newFaults(o.Seed),
 		build:   o.IndexBuild,
 		feed:    &feed{crowd: int64(cmp.Or(o.ShardRecords, defaultShardRecords))},
+		loads:   newLoads(o.PartitionWrites),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	if s.keys == nil {

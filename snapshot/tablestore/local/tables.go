@@ -557,6 +557,7 @@ func (s *Server) deleteTable(c call, req *otsprotocol.DeleteTableRequest) (proto
 		return nil, err
 	}
 	s.tables.remove(c.instance, d.Name)
+	s.loads.forget(tableName{c.instance, d.Name})
 	return &otsprotocol.DeleteTableResponse{}, nil
 }
 

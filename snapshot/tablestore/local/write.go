@@ -48,6 +48,9 @@ func (w *writer) write(ch *change) result {
 			return result{err: err}
 		}
 	}
+	if err := w.s.loads.admit(ch, w.now); err != nil {
+		return result{err: err}
+	}
 	res := result{}
 	exists := false
 	w.old.cells, w.kept, w.written = w.old.cells[:0], row{}, w.written[:0]
