@@ -34,7 +34,8 @@ const (
 // The record is encoded as it goes out: beside it, Config.WriteRequests+1
 // requests of up to 4 MB are in memory.
 func (in *Instance) Write(ctx context.Context, write snapshot.Write) (snapshot.Written, error) {
-	w := &writer{in: in, write: write, encoder: row.NewEncoder(write.Layout)}
+	w := &writer{write: write, encoder: row.NewEncoder(write.Layout)}
+	w.sender = sender{in: in, table: write.Table.Name, format: w.format}
 	err := w.run(ctx)
 	if err != nil {
 		err = fmt.Errorf("tablestore: write: %w", err)
@@ -44,10 +45,9 @@ func (in *Instance) Write(ctx context.Context, write snapshot.Write) (snapshot.W
 
 // writer is a Write under way.
 type writer struct {
-	in           *Instance
-	write        snapshot.Write
-	encoder      *row.Encoder
-	acknowledged atomic.Int64
+	sender
+	write   snapshot.Write
+	encoder *row.Encoder
 
 	pending *parcel
 	scratch []byte
@@ -56,7 +56,7 @@ type writer struct {
 
 func (w *writer) run(ctx context.Context) error {
 	if err := w.encoder.Reset(w.write.Record); err != nil {
-		return fmt.Errorf("table %s: %w", w.write.Table.Name, err)
+		return fmt.Errorf("table %s: %w", w.table, err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(w.in.writeRequests)
@@ -71,7 +71,7 @@ func (w *writer) run(ctx context.Context) error {
 // pack makes requests of all rows. A row too large for a request of its own
 // becomes several, to be sent one after the other.
 func (w *writer) pack(ctx context.Context, send func(...*parcel)) error {
-	w.pending = newParcel(w.write.Table.Name, 0)
+	w.pending = newParcel(w.table, ignoreExistence, 0)
 	for i := range int(w.write.Record.NumRows()) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -81,19 +81,19 @@ func (w *writer) pack(ctx context.Context, send func(...*parcel)) error {
 		}
 		whole, err := w.encode(i)
 		if err != nil {
-			return fmt.Errorf("table %s: row %s: %w", w.write.Table.Name, w.format(i), err)
+			return fmt.Errorf("table %s: row %s: %w", w.table, w.format(i), err)
 		}
 		if !whole {
 			parts, err := w.split(i)
 			if err != nil {
-				return fmt.Errorf("table %s: row %s: %w", w.write.Table.Name, w.format(i), err)
+				return fmt.Errorf("table %s: row %s: %w", w.table, w.format(i), err)
 			}
 			send(parts...)
 			continue
 		}
 		if !w.pending.fits(w.scratch) {
 			send(w.pending)
-			w.pending = newParcel(w.write.Table.Name, len(w.pending.items))
+			w.pending = newParcel(w.table, ignoreExistence, len(w.pending.items))
 		}
 		w.pending.add(otsprotocol.OperationType_PUT, w.scratch, i)
 	}
@@ -108,7 +108,7 @@ func (w *writer) pack(ctx context.Context, send func(...*parcel)) error {
 func (w *writer) checkOrder(i int) error {
 	w.keys[0], w.keys[1] = w.encoder.AppendKey(w.keys[1][:0], i), w.keys[0]
 	if i > 0 && bytes.Compare(w.keys[0], w.keys[1]) <= 0 {
-		return fmt.Errorf("table %s: row %s is not after the one before it", w.write.Table.Name, w.format(i))
+		return fmt.Errorf("table %s: row %s is not after the one before it", w.table, w.format(i))
 	}
 	return nil
 }
@@ -135,7 +135,7 @@ func (w *writer) split(i int) ([]*parcel, error) {
 		if len(w.scratch) > maxRequestBytes {
 			return nil, fmt.Errorf("a cell makes a request of %d bytes, the limit is %d", len(w.scratch), maxRequestBytes)
 		}
-		part := newParcel(w.write.Table.Name, len(w.scratch))
+		part := newParcel(w.table, ignoreExistence, len(w.scratch))
 		part.add(operation, w.scratch, i)
 		part.counts = next == w.encoder.Cells(i)
 		parts = append(parts, part)
@@ -154,11 +154,29 @@ func (w *writer) send(ctx context.Context, parts []*parcel) error {
 	return nil
 }
 
+// format writes the key of row i for people. It has an encoder of its own, as
+// requests fail while others are encoded.
+func (w *writer) format(i int) string {
+	e := row.NewEncoder(w.write.Layout)
+	if err := e.Reset(w.write.Record); err != nil {
+		return fmt.Sprintf("%d of the record", i+1)
+	}
+	return row.FormatKey(w.write.Layout.Key, e.AppendKey(nil, i))
+}
+
+// sender sends changes to the rows of a table until they are made.
+type sender struct {
+	in           *Instance
+	table        string
+	format       func(row int) string // writes the key of a row for people
+	acknowledged atomic.Int64         // rows
+}
+
 // deliver sends a request, and then what failed of it, until nothing does.
-func (w *writer) deliver(ctx context.Context, p *parcel) error {
-	t := w.in.newTrial("BatchWriteRow", w.write.Table.Name)
+func (s *sender) deliver(ctx context.Context, p *parcel) error {
+	t := s.in.newTrial("BatchWriteRow", s.table)
 	for {
-		left, err := w.attempt(ctx, p)
+		left, err := s.attempt(ctx, p)
 		if err == nil {
 			return nil
 		}
@@ -173,34 +191,23 @@ func (w *writer) deliver(ctx context.Context, p *parcel) error {
 }
 
 // attempt sends a request once and returns what to send again.
-func (w *writer) attempt(ctx context.Context, p *parcel) (left *parcel, err error) {
-	r := request{action: "BatchWriteRow", table: w.write.Table.Name, body: p.body()}
-	answer, err := w.in.post(ctx, r, nil)
+func (s *sender) attempt(ctx context.Context, p *parcel) (left *parcel, err error) {
+	results, err := s.exchange(ctx, p)
 	if refusal := new(Error); errors.As(err, &refusal) && !refusal.passes() {
-		return p, w.naming(p.rows, err)
+		return p, s.naming(p.rows, err)
 	}
 	if err != nil {
 		return p, err
 	}
-	results, err := parseResults(answer, len(p.rows))
-	if err != nil {
-		return p, r.unreadable(err)
-	}
 	var failed []int
 	for i, result := range results {
 		if result.ok {
-			w.acknowledge(p)
+			s.acknowledge(p)
 			continue
 		}
-		refusal := &Error{
-			Action:  r.action,
-			Table:   r.table,
-			Status:  http.StatusOK,
-			Code:    result.code,
-			Message: result.message,
-		}
+		refusal := s.refusal(result)
 		if !refusal.passes() {
-			return p, w.naming(p.rows[i:i+1], refusal)
+			return p, s.naming(p.rows[i:i+1], refusal)
 		}
 		err = refusal
 		failed = append(failed, i)
@@ -208,35 +215,51 @@ func (w *writer) attempt(ctx context.Context, p *parcel) (left *parcel, err erro
 	return p.only(failed), err
 }
 
-func (w *writer) acknowledge(p *parcel) {
+// exchange sends a request once and returns what became of its rows.
+func (s *sender) exchange(ctx context.Context, p *parcel) ([]rowResult, error) {
+	r := request{action: "BatchWriteRow", table: s.table, body: p.body()}
+	answer, err := s.in.post(ctx, r, nil)
+	if err != nil {
+		return nil, err
+	}
+	results, err := parseResults(answer, len(p.rows))
+	if err != nil {
+		return nil, r.unreadable(err)
+	}
+	return results, nil
+}
+
+// refusal is what the service says of one row.
+func (s *sender) refusal(result rowResult) *Error {
+	return &Error{
+		Action:  "BatchWriteRow",
+		Table:   s.table,
+		Status:  http.StatusOK,
+		Code:    result.code,
+		Message: result.message,
+	}
+}
+
+func (s *sender) acknowledge(p *parcel) {
 	if p.counts {
-		w.acknowledged.Add(1)
+		s.acknowledged.Add(1)
 	}
 }
 
 // naming says which rows an error is about.
-func (w *writer) naming(rows []int, err error) error {
+func (s *sender) naming(rows []int, err error) error {
 	first, last := rows[0], rows[len(rows)-1]
 	if first == last {
-		return fmt.Errorf("row %s: %w", w.format(first), err)
+		return fmt.Errorf("row %s: %w", s.format(first), err)
 	}
-	return fmt.Errorf("one of the rows from %s to %s: %w", w.format(first), w.format(last), err)
-}
-
-// format writes the key of row i for people. It has an encoder of its own, as
-// requests fail while others are encoded.
-func (w *writer) format(i int) string {
-	e := row.NewEncoder(w.write.Layout)
-	if err := e.Reset(w.write.Record); err != nil {
-		return fmt.Sprintf("%d of the record", i+1)
-	}
-	return row.FormatKey(w.write.Layout.Key, e.AppendKey(nil, i))
+	return fmt.Errorf("one of the rows from %s to %s: %w", s.format(first), s.format(last), err)
 }
 
 // parcel is a BatchWriteRow request under construction. Its rows are written as
 // they come, behind room for what has to stand before them and holds their size.
 type parcel struct {
 	table  string
+	tail   string // that follows every row: its condition and what to return of it
 	items  []byte // room, then a RowInBatchWriteRowRequest for each row
 	ends   []int  // where each ends
 	rows   []int  // their numbers in the record
@@ -246,8 +269,8 @@ type parcel struct {
 }
 
 // newParcel returns a parcel for rows of a table that take about size bytes.
-func newParcel(table string, size int) *parcel {
-	p := &parcel{table: table, counts: true}
+func newParcel(table, tail string, size int) *parcel {
+	p := &parcel{table: table, tail: tail, counts: true}
 	p.items = make([]byte, p.room(), p.room()+size+size/8+64)
 	return p
 }
@@ -262,24 +285,24 @@ func (p *parcel) fits(encoded []byte) bool {
 	return len(p.rows) < maxRows && len(p.items)+len(encoded)+framing <= maxRequestBytes
 }
 
-// add appends a row in PlainBuffer, with the header every row has here. The
-// condition that follows it is to write whether or not the row exists.
+// add appends a row in PlainBuffer, with the header every row has here.
 func (p *parcel) add(operation otsprotocol.OperationType, encoded []byte, number int) {
-	item := 2 + sizeOfBytes(len(encoded)) + len(encoded) + len(ignoreExistence)
+	item := 2 + sizeOfBytes(len(encoded)) + len(encoded) + len(p.tail)
 	p.items = appendSize(p.items, 2, item)
 	p.items = append(p.items, 1<<3|wireVarint, byte(operation))
 	p.items = appendBytes(p.items, 2, encoded)
-	p.items = append(p.items, ignoreExistence...)
+	p.items = append(p.items, p.tail...)
 	p.ends = append(p.ends, len(p.items))
 	p.rows = append(p.rows, number)
 }
 
-// ignoreExistence is the field condition of a RowInBatchWriteRowRequest.
+// ignoreExistence is the field condition of a RowInBatchWriteRowRequest: to write
+// whether or not the row exists.
 const ignoreExistence = "\x1a\x02\x08\x00"
 
 // only returns a parcel of some of its rows.
 func (p *parcel) only(rows []int) *parcel {
-	out := &parcel{table: p.table, counts: p.counts}
+	out := &parcel{table: p.table, tail: p.tail, counts: p.counts}
 	out.items = make([]byte, p.room())
 	for _, i := range rows {
 		start := p.room()
