@@ -40,7 +40,7 @@ func (s *Server) batchWriteRow(c call, req *otsprotocol.BatchWriteRowRequest) (p
 		}
 	}
 	failing := s.faults.rows(c.fault, len(rows))
-	if c.fault.Kind == FaultRows {
+	if c.fault.Kind == FaultRows || c.fault.Kind == FaultEachRow {
 		for i := range failing {
 			rows[i].change.refused = Fault{Kind: FaultBusy}.refusal()
 		}

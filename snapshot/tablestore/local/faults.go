@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
 	"github.com/golang/protobuf/proto"
@@ -40,10 +42,12 @@ const (
 const (
 	FaultRows        FaultKind = "rows"         // BatchWriteRow: some rows fail with OTSServerBusy, not written
 	FaultRowsTimeout FaultKind = "rows-timeout" // BatchWriteRow: some rows fail with OTSTimeout, written nevertheless
+	FaultEachRow     FaultKind = "each-row"     // BatchWriteRow: each row may by itself fail with OTSServerBusy, not written
 	FaultEmptyPage   FaultKind = "empty-page"   // GetRange: no rows, but a key to go on from
 )
 
-// defaultFaultRows is the share of rows that fail when a fault names none.
+// defaultFaultRows is the share of rows that fail when a fault names none, and
+// the probability that one does.
 const defaultFaultRows = 0.5
 
 // Fault says which requests go wrong, and how.
@@ -53,16 +57,27 @@ type Fault struct {
 	Probability float64 // that a request meets the fault; 0: each does
 	After       int     // so many requests go right first
 	Times       int     // so many requests meet the fault; 0: no limit
-	Rows        float64 // share of a batch's rows that fail, at least one row; 0: half of them
+
+	// For is how long trouble lasts by the server's clock: from the first request
+	// that meets the fault on, every one it applies to does, and none after. 0:
+	// each request by itself.
+	For time.Duration
+
+	// Rows is the share of a batch's rows that fail, at least one row; of
+	// [FaultEachRow] the probability that a row does. 0: a half.
+	Rows float64
 }
 
+// faultSyntax is what ParseFault reads.
+const faultSyntax = "action:kind[:probability][:times=N][:after=N][:for=TIME][:rows=SHARE]"
+
 // ParseFault reads a fault as a command line gives it: an action or *, a kind,
-// and then in any order a probability, times=N, after=N and rows=SHARE, between
-// colons, as in BatchWriteRow:busy:0.01:after=10.
+// and then in any order a probability, times=N, after=N, for=TIME and rows=SHARE,
+// between colons, as in BatchWriteRow:busy:0.01:after=10 or *:busy:for=60s.
 func ParseFault(text string) (Fault, error) {
 	parts := strings.Split(text, ":")
 	if len(parts) < 2 {
-		return Fault{}, fmt.Errorf("local: fault %q: want action:kind[:probability][:times=N][:after=N][:rows=SHARE]", text)
+		return Fault{}, fmt.Errorf("local: fault %q: want %s", text, faultSyntax)
 	}
 	f := Fault{Action: parts[0], Kind: FaultKind(parts[1])}
 	if f.Action == "*" {
@@ -85,6 +100,8 @@ func (f *Fault) set(part string) (err error) {
 		f.Times, err = strconv.Atoi(text)
 	case name == "after":
 		f.After, err = strconv.Atoi(text)
+	case name == "for":
+		f.For, err = time.ParseDuration(text)
 	case name == "rows":
 		f.Rows, err = strconv.ParseFloat(text, 64)
 	default:
@@ -110,6 +127,8 @@ func (f Fault) check() error {
 		return fmt.Errorf("local: fault %s: share of rows %v is not between 0 and 1", f.Kind, f.Rows)
 	case f.After < 0 || f.Times < 0:
 		return fmt.Errorf("local: fault %s: a negative number of requests", f.Kind)
+	case f.For < 0:
+		return fmt.Errorf("local: fault %s: a negative time", f.Kind)
 	}
 	return nil
 }
@@ -129,6 +148,7 @@ var faultActions = map[FaultKind][]string{
 	FaultCorrupt:     {"GetRow", "BatchGetRow", "GetRange", "GetStreamRecord"},
 	FaultRows:        {"BatchWriteRow"},
 	FaultRowsTimeout: {"BatchWriteRow"},
+	FaultEachRow:     {"BatchWriteRow"},
 	FaultEmptyPage:   {"GetRange"},
 }
 
@@ -156,6 +176,8 @@ func (s *Server) Misbehave(list ...Fault) error {
 
 // faults decides which requests go wrong.
 type faults struct {
+	clock func() time.Time
+
 	mu   sync.Mutex
 	dice *rand.Rand
 	list []armedFault
@@ -163,12 +185,13 @@ type faults struct {
 
 type armedFault struct {
 	Fault
-	seen int // requests it applies to
-	met  int // of which it met
+	seen  int       // requests it applies to
+	met   int       // of which it met
+	since time.Time // when it met the first
 }
 
-func newFaults(seed uint64) *faults {
-	return &faults{dice: rand.New(rand.NewPCG(seed, seed))}
+func newFaults(seed uint64, clock func() time.Time) *faults {
+	return &faults{clock: clock, dice: rand.New(rand.NewPCG(seed, seed))}
 }
 
 func (f *faults) set(list []Fault) {
@@ -185,19 +208,25 @@ func (f *faults) next(action string) Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range f.list {
-		if a := &f.list[i]; a.appliesTo(action) && a.fires(f.dice) {
+		if a := &f.list[i]; a.appliesTo(action) && a.fires(f.dice, f.clock()) {
 			return a.Fault
 		}
 	}
 	return Fault{}
 }
 
-func (a *armedFault) fires(dice *rand.Rand) bool {
+func (a *armedFault) fires(dice *rand.Rand, now time.Time) bool {
 	if a.seen++; a.seen <= a.After || a.Times > 0 && a.met >= a.Times {
 		return false
 	}
-	if a.Probability > 0 && dice.Float64() >= a.Probability {
+	switch lasting := a.For > 0 && a.met > 0; {
+	case lasting && now.Sub(a.since) >= a.For:
 		return false
+	case !lasting && a.Probability > 0 && dice.Float64() >= a.Probability:
+		return false
+	}
+	if a.met == 0 {
+		a.since = now
 	}
 	a.met++
 	return true
@@ -212,18 +241,21 @@ func (f *faults) pick(n int) int {
 
 // rows chooses which of n rows a fault makes fail.
 func (f *faults) rows(fault Fault, n int) map[int]bool {
-	if fault.Kind != FaultRows && fault.Kind != FaultRowsTimeout || n == 0 {
-		return nil
-	}
-	share := fault.Rows
-	if share == 0 {
-		share = defaultFaultRows
-	}
+	share := cmp.Or(fault.Rows, defaultFaultRows)
+	chosen := map[int]bool{}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	chosen := map[int]bool{}
-	for _, i := range f.dice.Perm(n)[:max(1, int(share*float64(n)))] {
-		chosen[i] = true
+	switch fault.Kind {
+	case FaultRows, FaultRowsTimeout:
+		for _, i := range f.dice.Perm(n)[:min(n, max(1, int(share*float64(n))))] {
+			chosen[i] = true
+		}
+	case FaultEachRow:
+		for i := range n {
+			if f.dice.Float64() < share {
+				chosen[i] = true
+			}
+		}
 	}
 	return chosen
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
@@ -298,6 +299,69 @@ func TestWhenFaultsAreMet(t *testing.T) {
 	}
 }
 
+func TestTroubleLasts(t *testing.T) {
+	at := newClock()
+	s, c := serveTable(t, Options{Clock: at.now})
+	misbehave(t, s, Fault{Action: "PutRow", Kind: FaultBusy, After: 2, For: time.Minute})
+	text := ""
+	for range 8 {
+		text += outcomes(c, 1)
+		at.advance(15 * time.Second)
+	}
+	if want := "..xxxx.."; text != want { // a row every 15 seconds
+		t.Errorf("met %s, want %s", text, want)
+	}
+	// What begins by chance lasts by itself.
+	misbehave(t, s, Fault{Action: "PutRow", Kind: FaultBusy, Probability: 0.2, For: time.Minute})
+	text = outcomes(c, 60)
+	if first := strings.Index(text, "x"); first < 1 || strings.Contains(text[first:], ".") {
+		t.Errorf("met %s", text)
+	}
+	at.advance(time.Minute)
+	if text := outcomes(c, 60); strings.Contains(text, "x") {
+		t.Errorf("met %s after a minute", text)
+	}
+}
+
+// TestRowsAndRequestsThrottleAtOnce: both at random, in one list.
+func TestRowsAndRequestsThrottleAtOnce(t *testing.T) {
+	for _, chance := range []float64{0.01, 0.1} {
+		s, _ := serveTable(t, Options{Seed: 7})
+		misbehave(t, s,
+			Fault{Action: "BatchWriteRow", Kind: FaultBusy, Probability: chance},
+			Fault{Action: "BatchWriteRow", Kind: FaultEachRow, Rows: chance})
+		const requests, rows = 1000, 20
+		var buffers [][]byte
+		for i := range rows {
+			buffers = append(buffers, rowBuffer(keyCells("a", int64(i))))
+		}
+		body := must[[]byte](t)(proto.Marshal(&otsprotocol.BatchWriteRowRequest{Tables: []*otsprotocol.TableInBatchWriteRowRequest{batchOf("t", buffers...)}}))
+		refused, failed := 0, 0
+		for range requests {
+			fault := s.faults.next("BatchWriteRow")
+			if fault.refusal() != nil {
+				refused++
+				continue
+			}
+			var resp otsprotocol.BatchWriteRowResponse
+			rep := must[reply](t)(s.do(request{action: "BatchWriteRow", instance: "demo", body: body}, fault))
+			if err := proto.Unmarshal(rep.body, &resp); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range resp.Tables[0].Rows {
+				if !r.GetIsOk() {
+					wantCode(t, &serviceError{code: r.GetError().GetCode()}, "OTSServerBusy")
+					failed++
+				}
+			}
+		}
+		near := func(n, of int) bool { share := float64(n) / float64(of); return share > chance/2 && share < chance*2 }
+		if !near(refused, requests) || !near(failed, (requests-refused)*rows) {
+			t.Errorf("%d of %d requests and %d of %d rows, want %v of each", refused, requests, failed, (requests-refused)*rows, chance)
+		}
+	}
+}
+
 func TestASeedDecides(t *testing.T) {
 	met := map[string]bool{}
 	for _, seed := range []uint64{1, 1, 2, 3} {
@@ -315,6 +379,8 @@ func TestFaultsOnACommandLine(t *testing.T) {
 		"GetRange:flip":                             {Action: "GetRange", Kind: FaultFlip},
 		"*:busy:0.01":                               {Kind: FaultBusy, Probability: 0.01},
 		"BatchWriteRow:rows:0.5:rows=0.1":           {Action: "BatchWriteRow", Kind: FaultRows, Probability: 0.5, Rows: 0.1},
+		"*:busy:for=60s:0.001:after=3":              {Kind: FaultBusy, Probability: 0.001, After: 3, For: time.Minute},
+		"BatchWriteRow:each-row:rows=0.01":          {Action: "BatchWriteRow", Kind: FaultEachRow, Rows: 0.01},
 		"PutRow:cut-after:after=10:times=1":         {Action: "PutRow", Kind: FaultCutAfter, After: 10, Times: 1},
 		"DescribeTable:not-ready:times=3:1:after=0": {Action: "DescribeTable", Kind: FaultNotReady, Times: 3, Probability: 1},
 	} {
@@ -333,6 +399,9 @@ func TestFaultsOnACommandLine(t *testing.T) {
 		"GetRow:busy:times=-1":      "negative",
 		"GetRow:busy:times=x":       "invalid syntax",
 		"GetRow:busy:colour=blue":   `unknown setting "colour"`,
+		"GetRow:busy:for=60":        "missing unit",
+		"GetRow:busy:for=-1s":       "negative time",
+		"GetRow:each-row":           "does not apply to GetRow",
 		"BatchWriteRow:rows:rows=2": "not between 0 and 1",
 	} {
 		if _, err := ParseFault(text); err == nil || !strings.Contains(err.Error(), says) {

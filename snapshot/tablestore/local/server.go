@@ -96,7 +96,6 @@ func Open(o Options) (*Server, error) {
 		clock:   o.Clock,
 		durable: pebble.Sync,
 		rows:    newRowLocks(),
-		faults:  newFaults(o.Seed),
 		build:   o.IndexBuild,
 		feed:    &feed{crowd: int64(cmp.Or(o.ShardRecords, defaultShardRecords))},
 		loads:   newLoads(o.PartitionWrites),
@@ -108,6 +107,7 @@ func Open(o Options) (*Server, error) {
 	if s.clock == nil {
 		s.clock = time.Now
 	}
+	s.faults = newFaults(o.Seed, s.clock)
 	if o.Dir == "" {
 		s.durable = pebble.NoSync
 	}
