@@ -24,6 +24,11 @@ type Encoder struct {
 	rows     int
 
 	stopped walk // where AppendCells stopped, to go on there
+
+	// What stands in a key column in place of its values, see Generate.
+	replaced    int
+	replacement []byte // nil: nothing does
+	crc         byte   // of the replacement
 }
 
 // field is a column of a record, and what the cells in it have in common.
@@ -100,6 +105,21 @@ func (e *Encoder) reset(rec arrow.RecordBatch) (err error) {
 		return fmt.Errorf("column %q: %w", MoreColumn, err)
 	}
 	return nil
+}
+
+// Generate has rows encoded, until told otherwise, with a sign in key column n by
+// which the service is asked to choose its value. AppendKey goes on to return
+// what the record has.
+func (e *Encoder) Generate(n int) {
+	e.replaced = n
+	e.replacement, e.crc = appendKeyCell(nil, string(e.fields[n].name), auto, nil)
+}
+
+// Replace is Generate with a value the service chose.
+func (e *Encoder) Replace(n int, v int64) {
+	e.replaced = n
+	value := binary.LittleEndian.AppendUint64(nil, uint64(v))
+	e.replacement, e.crc = appendKeyCell(nil, string(e.fields[n].name), integer, value)
 }
 
 // Cells returns the number of cells of row i, every version counted. There must
@@ -401,6 +421,11 @@ func (e *Encoder) appendKeyCells(dst []byte, i int) ([]byte, byte) {
 	dst = append(dst, tagKey)
 	var crc byte
 	for c := range e.fields[:e.keys] {
+		if e.replacement != nil && c == e.replaced {
+			dst = append(dst, e.replacement...)
+			crc = crcByte(crc, e.crc)
+			continue
+		}
 		f := &e.fields[c]
 		size := 6 + len(f.name) + 6 + f.size(i) + 2
 		var p []byte

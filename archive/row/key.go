@@ -145,20 +145,41 @@ func readKeyCells(wire []byte) (cells []cell, at int, crc byte, err error) {
 // row, in which the columns a short key leaves out are INF_MIN. The empty key is
 // the start of the table, or with end its end, where all columns are INF_MAX.
 func AppendBound(dst []byte, cols []manifest.KeyColumn, k manifest.Key, end bool) ([]byte, error) {
-	out := append(AppendHeader(dst), tagKey)
 	absent := infMin
 	if end && len(k) == 0 {
 		absent = infMax
 	}
+	out, crc, err := appendKeyRow(AppendHeader(dst), cols, k, absent)
+	if err != nil {
+		return dst, err
+	}
+	return append(out, tagRowChecksum, crcByte(crc, 0)), nil
+}
+
+// AppendDeletion appends the change that deletes the row with a key, which must
+// be whole: a PlainBuffer of one row.
+func AppendDeletion(dst []byte, cols []manifest.KeyColumn, k manifest.Key) ([]byte, error) {
+	out, crc, err := appendKeyRow(AppendHeader(dst), cols, k, null)
+	if err != nil {
+		return dst, err
+	}
+	return append(out, tagDeleted, tagRowChecksum, crcByte(crc, 1)), nil
+}
+
+// appendKeyRow appends the start of a row: its primary key, with absent for the
+// columns a short key leaves out, null if none may be. It returns the checksum
+// over those of its cells.
+func appendKeyRow(dst []byte, cols []manifest.KeyColumn, k manifest.Key, absent kind) ([]byte, byte, error) {
+	out := append(dst, tagKey)
 	var crc byte
 	var value []byte
 	for _, c := range cols {
 		has := absent
-		if len(k) > 0 {
+		if len(k) > 0 || absent == null {
 			has, _ = kindOf(c.Type)
 			var err error
 			if value, k, err = cutKeyValue(value[:0], has, k); err != nil {
-				return dst, fmt.Errorf("row: key column %q: %w", c.Name, err)
+				return dst, 0, fmt.Errorf("row: key column %q: %w", c.Name, err)
 			}
 		}
 		var of byte
@@ -166,9 +187,9 @@ func AppendBound(dst []byte, cols []manifest.KeyColumn, k manifest.Key, end bool
 		crc = crcByte(crc, of)
 	}
 	if len(k) > 0 {
-		return dst, fmt.Errorf("row: key has %d bytes more than the table's columns", len(k))
+		return dst, 0, fmt.Errorf("row: key has %d bytes more than the table's columns", len(k))
 	}
-	return append(out, tagRowChecksum, crcByte(crc, 0)), nil
+	return out, crc, nil
 }
 
 // appendKeyCell appends a cell of a primary key and returns its checksum.

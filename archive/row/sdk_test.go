@@ -10,6 +10,7 @@ import (
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
 	"github.com/golang/protobuf/proto"
+	"github.com/otsnap/otsnap/manifest"
 )
 
 // The service's own SDK is the oracle of these tests.
@@ -38,6 +39,73 @@ func TestTheSDKWritesTheSameRows(t *testing.T) {
 		b := buildRows(t, l, r)
 		if got, want := append(AppendHeader(nil), encodeRow(t, l, b, 0)...), sdkRow(r); !bytes.Equal(got, want) {
 			t.Fatalf("row is\n%x, the SDK has\n%x", got, want)
+		}
+	}
+}
+
+func TestTheSDKAsksForKeysTheSameWay(t *testing.T) {
+	l := testLayout(t)
+	rnd := rand.New(rand.NewPCG(33, 34))
+	for range 100 {
+		r := randomRow(rnd, l)
+		for i := range r.cells {
+			r.cells[i].version += 10
+		}
+		e := NewEncoder(l)
+		if err := e.Reset(buildRows(t, l, r).Record); err != nil {
+			t.Fatal(err)
+		}
+		encode := func() []byte {
+			wire, err := e.AppendRow(AppendHeader(nil), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts := AppendHeader(nil)
+			if parts, _, err = e.AppendCells(parts, 0, 0, 0, 0); err != nil || !bytes.Equal(parts, wire) {
+				t.Fatalf("in parts it is\n%x, %v, as a whole\n%x", parts, err, wire)
+			}
+			return wire
+		}
+		put := &tablestore.PutRowChange{TableName: "t", PrimaryKey: &tablestore.PrimaryKey{}}
+		for _, c := range r.key {
+			if c.name == "id" {
+				put.PrimaryKey.AddPrimaryKeyColumnWithAutoIncrement(c.name)
+				continue
+			}
+			put.PrimaryKey.AddPrimaryKeyColumn(c.name, c.value)
+		}
+		for _, c := range r.cells {
+			put.AddColumnWithTimestamp(c.name, c.value, c.version)
+		}
+		e.Generate(1)
+		if got, want := encode(), put.Serialize(); !bytes.Equal(got, want) {
+			t.Fatalf("row is\n%x, the SDK has\n%x", got, want)
+		}
+		put.PrimaryKey.PrimaryKeys[1] = &tablestore.PrimaryKeyColumn{ColumnName: "id", Value: int64(-7)}
+		e.Replace(1, -7)
+		if got, want := encode(), put.Serialize(); !bytes.Equal(got, want) {
+			t.Fatalf("row is\n%x, the SDK has\n%x", got, want)
+		}
+	}
+}
+
+func TestTheSDKDeletesTheSameWay(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(35, 36))
+	for range 200 {
+		cells := randomKey(rnd)
+		change := &tablestore.DeleteRowChange{TableName: "t", PrimaryKey: &tablestore.PrimaryKey{}}
+		for _, c := range cells {
+			change.PrimaryKey.AddPrimaryKeyColumn(c.name, c.value)
+		}
+		k := mustParseKey(t, testKey, keyRow(cells...))
+		got, err := AppendDeletion(nil, testKey, k)
+		if want := change.Serialize(); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("deletion is\n%x, %v, the SDK has\n%x", got, err, want)
+		}
+		for _, wrong := range []manifest.Key{nil, mustParseKey(t, testKey, keyRow(cells[:2]...)), append(k[:len(k):len(k)], 0)} {
+			if _, err := AppendDeletion(nil, testKey, wrong); err == nil {
+				t.Fatalf("a deletion of key %s", wrong)
+			}
 		}
 	}
 }
