@@ -65,10 +65,15 @@ func TestFormatOneOpensForEver(t *testing.T) {
 	if !reflect.DeepEqual(retained, f.retained()) {
 		t.Errorf("the plan with a retention is\n%+v, want\n%+v", retained, f.retained())
 	}
+	series := f.snapshot(t, timeseriesPlan(f.policy.ID()), nil)
+	opened := must(Open(golden(t, "v1/manifest-timeseries.dsse.json", series.sealed), p))(t)
+	if !reflect.DeepEqual(opened, series.manifest) {
+		t.Errorf("the manifest of a timeseries table is\n%+v, want\n%+v", opened, series.manifest)
+	}
 	store := testStore(archive)
-	opened := must(OpenStore(golden(t, "v1/store.dsse.json", must(SealStore(t.Context(), store, f.exporter, f.notary))(t)), p))(t)
-	if !reflect.DeepEqual(opened, store) {
-		t.Errorf("the store is\n%+v, want\n%+v", opened, store)
+	reported := must(OpenStore(golden(t, "v1/store.dsse.json", must(SealStore(t.Context(), store, f.exporter, f.notary))(t)), p))(t)
+	if !reflect.DeepEqual(reported, store) {
+		t.Errorf("the store is\n%+v, want\n%+v", reported, store)
 	}
 	golden(t, "v1/store.payload.json", must(store.payload())(t))
 	golden(t, "v1/trust", Trust{Archive: Hash{1}, Seq: 17, Head: Hash{2}}.Format())
@@ -109,7 +114,7 @@ func TestBadFilesFailWithTheNamedError(t *testing.T) {
 func openAs(kind string, sealed []byte, p *Policy) error {
 	var err error
 	switch kind {
-	case "manifest":
+	case "manifest", "timeseries":
 		_, err = Open(sealed, p)
 	case "page":
 		_, err = OpenPage(sealed, p)
@@ -149,6 +154,8 @@ func writeBadFiles(t *testing.T, f *fixture) {
 			t.Fatal(err)
 		}
 	}
+	payloads["timeseries"] = string(must(f.snapshot(t, timeseriesPlan(f.policy.ID()), nil).manifest.payload())(t))
+	kinds["timeseries"] = manifestKind
 	for _, bad := range badPayloads() {
 		_, rest, _ := strings.Cut(bad[0], "-")
 		kind, _, _ := strings.Cut(rest, "-")
@@ -167,6 +174,12 @@ func writeBadFiles(t *testing.T, f *fixture) {
 	write("untrusted-plan-notary", payloads["plan"], both[1:])
 	write("untrusted-policy-one-of-two", payloads["policy"], both[:1])
 	write("untrusted-policy-stranger", payloads["policy"], []Signer{f.exporter, f.stranger})
+}
+
+// timeseriesPart is how timeseriesTables describes a part.
+func timeseriesPart(part string) string {
+	return `{"part":"` + part + `","ttl":86400,"meta_ttl":604800,"update_attributes":false,"unhashed":true,"keys":["_m_name","region"],` +
+		`"analytical_stores":[{"name":"hot","ttl":-1,"sync":"FULL"}],"lastpoint_indexes":["cpu_last"]}`
 }
 
 // badPayloads are the name of a file, and what to replace by what.
@@ -217,6 +230,25 @@ func badPayloads() [][3]string {
 		{"untrusted-manifest-other-policy", `"policy":"` + goldenArchive[:8], `"policy":"00000000`},
 		{"format-manifest-newer", `"predicate":{"format":1`, `"predicate":{"more":{},"format":2`},
 		{"limit-manifest-chunks", `"chunks":2,"rows":21`, `"chunks":10000001,"rows":10000001`},
+
+		{"invalid-timeseries-nothing", timeseriesPart("meta"), `{"part":"","ttl":0,"meta_ttl":0,"update_attributes":false,"unhashed":false,"keys":[],"analytical_stores":[],"lastpoint_indexes":[]}`},
+		{"invalid-timeseries-null", timeseriesPart("meta"), `null`},
+		{"invalid-timeseries-missing", `,"timeseries":` + timeseriesPart("meta"), ``},
+		{"invalid-timeseries-part", `"part":"data"`, `"part":"points"`},
+		{"invalid-timeseries-part-of-another-name", `"part":"data"`, `"part":"meta"`},
+		{"invalid-timeseries-name-ends-twice", `"name":"cpu.meta"`, `"name":"cpu.meta.meta"`},
+		{"invalid-timeseries-name-is-only-an-end", `"name":"cpu.meta"`, `"name":".meta"`},
+		{"invalid-timeseries-name-path", `"name":"cpu.meta"`, `"name":"cpu/../.meta"`},
+		{"invalid-timeseries-name-other-end", `"name":"cpu.meta"`, `"name":"cpu.meti"`},
+		{"invalid-timeseries-key", `"name":"_time"`, `"name":"time"`},
+		{"invalid-timeseries-options", `"max_versions":1`, `"max_versions":2`},
+		{"invalid-timeseries-ttl", `"meta_ttl":604800`, `"meta_ttl":-2`},
+		{"invalid-timeseries-sync", `"sync":"FULL"`, `"sync":"full"`},
+		{"invalid-timeseries-store-name", `"name":"hot"`, `"name":"a b"`},
+		{"invalid-timeseries-index-twice", `"lastpoint_indexes":["cpu_last"]`, `"lastpoint_indexes":["cpu_last","cpu_last"]`},
+		{"invalid-timeseries-member-unknown", `"unhashed":true`, `"unhashed":true,"more":1`},
+		{"invalid-timeseries-member-missing", `"unhashed":true,`, ``},
+		{"invalid-timeseries-subject-path", `cpu.meta/r0000.dsse.json`, `cpu/meta/r0000.dsse.json`},
 
 		{"invalid-page-no-last-newline", "}\n" + `{"name":"r0000-000001`, "}" + `{"name":"r0000-000001`},
 		{"invalid-page-line-ends", "}\n" + line, "}\r\n" + line},

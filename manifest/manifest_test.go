@@ -156,6 +156,33 @@ func bareTable(name string) Table {
 	return Table{Name: name, Key: []KeyColumn{{Name: "id", Type: String}}, Options: Options{TTL: -1, MaxVersions: 1}}
 }
 
+// timeseriesTables are the parts of a timeseries table that uses every part of the
+// description of one.
+func timeseriesTables(name string) (data, meta Table) {
+	data = Table{
+		Name: name, Key: TimeseriesKey(DataPart), Columns: []Column{{Name: "usage", Type: Double}}, Options: TimeseriesOptions(),
+		Timeseries: Timeseries{
+			Part: DataPart, TTL: 86400, MetaTTL: 604800, Unhashed: true, Keys: []string{"_m_name", "region"},
+			AnalyticalStores: []AnalyticalStore{{Name: "hot", TTL: -1, Sync: "FULL"}}, LastpointIndexes: []string{"cpu_last"},
+		},
+	}
+	meta = data
+	meta.Name, meta.Key, meta.Columns = MetaName(name), TimeseriesKey(MetaPart), []Column{{Name: "_attributes", Type: String}}
+	meta.Timeseries.Part = MetaPart
+	return data, meta
+}
+
+func timeseriesPlan(archive Hash) *Plan {
+	pl := testPlan(archive)
+	pl.Snapshot = "20261124T160501Z-00000003"
+	data, meta := timeseriesTables("cpu")
+	pl.Tables = []PlanTable{
+		{Table: data, Ranges: []Range{{To: Key{0x80, 0x10}}, {From: Key{0x80, 0x10}}}},
+		{Table: meta, Ranges: []Range{{}}},
+	}
+	return pl
+}
+
 // testPages makes a page for every range of pl: two chunks each in the first
 // table, none in the second.
 func testPages(pl *Plan) []*Page {

@@ -106,3 +106,23 @@ func TestTableNames(t *testing.T) {
 		}
 	}
 }
+
+func TestSeriesHaveANameOfTheirOwn(t *testing.T) {
+	name := MetaName("cpu")
+	if table, ok := CutMetaName(name); name != "cpu.meta" || table != "cpu" || !ok {
+		t.Errorf("%q is of %q, %t", name, table, ok)
+	}
+	if table, ok := CutMetaName("cpu"); table != "cpu" || ok {
+		t.Errorf("cpu is of %q, %t", table, ok)
+	}
+	for _, name := range []string{"cpu", "cpu.meta", "meta", "_.meta"} {
+		if err := checkEntryName(name); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range []string{"", ".", "..", ".meta", "cpu.", "cpu.meta.meta", "cpu.meta/", "../cpu.meta", "cpu.Meta", "cpu.data"} {
+		if err := checkEntryName(name); err == nil {
+			t.Errorf("%q is a name", name)
+		}
+	}
+}

@@ -199,6 +199,8 @@ type Table struct {
 	SearchIndexes []SearchIndex `json:"search_indexes"`
 	// NotCaptured names every property the export saw and could not keep.
 	NotCaptured []string `json:"not_captured"`
+	// Timeseries is set for a part of a table of the timeseries model.
+	Timeseries Timeseries `json:"timeseries,omitzero"`
 }
 
 // Range is a part of a table's key space: From inclusive, To exclusive. The

@@ -59,7 +59,7 @@ func (i Instance) validate() error {
 
 // Validate checks every rule a description of a table must keep.
 func (t Table) Validate() error {
-	if err := CheckTableName(t.Name); err != nil {
+	if err := checkEntryName(t.Name); err != nil {
 		return err
 	}
 	if err := t.validate(); err != nil {
@@ -88,7 +88,10 @@ func (t Table) validate() error {
 	if err := t.validateSettings(); err != nil {
 		return err
 	}
-	return t.validateIndexes()
+	if err := t.validateIndexes(); err != nil {
+		return err
+	}
+	return t.validateTimeseries()
 }
 
 // validateChunkColumns checks the columns chunks have. SQL engines ignore the case
@@ -423,7 +426,7 @@ func (p *Page) Validate() error {
 	if err := CheckSnapshotID(p.Snapshot); err != nil {
 		return err
 	}
-	if err := CheckTableName(p.Table); err != nil {
+	if err := checkEntryName(p.Table); err != nil {
 		return err
 	}
 	if p.Range < 0 || p.Range >= MaxRanges {

@@ -79,6 +79,35 @@ func TestTableRules(t *testing.T) {
 	})
 }
 
+func TestTimeseriesRules(t *testing.T) {
+	data := func() *Table { t, _ := timeseriesTables("cpu"); return &t }
+	rules := []rule[*Table]{
+		{"no part", func(t *Table) { t.Timeseries.Part = "" }, ErrInvalid, `part ""`},
+		{"the other part", func(t *Table) { t.Timeseries.Part = MetaPart }, ErrInvalid, `part "meta"`},
+		{"the other name", func(t *Table) { t.Name = "cpu.meta" }, ErrInvalid, "ends with .meta"},
+		{"the key of the other part", func(t *Table) { t.Key = TimeseriesKey(MetaPart) }, ErrInvalid, "primary key"},
+		{"another key", func(t *Table) { t.Key[0].Name = "m_name" }, ErrInvalid, "primary key"},
+		{"ttl", func(t *Table) { t.Timeseries.TTL = -2 }, ErrInvalid, "ttl -2"},
+		{"meta ttl", func(t *Table) { t.Timeseries.MetaTTL = -2 }, ErrInvalid, "meta_ttl -2"},
+		{"options", func(t *Table) { t.Options.TTL = 86400 }, ErrInvalid, "only others have"},
+		{"throughput", func(t *Table) { t.Throughput.Read = 1 }, ErrInvalid, "only others have"},
+		{"stream", func(t *Table) { t.Stream = Stream{Enabled: true, Hours: 24} }, ErrInvalid, "only others have"},
+		{"encryption", func(t *Table) { t.Encryption.Enabled = true }, ErrInvalid, "only others have"},
+		{"predefined column", func(t *Table) { t.Defined = []Column{{"x", Integer}} }, ErrInvalid, "only others have"},
+		{"search index", func(t *Table) { t.SearchIndexes = []SearchIndex{{Name: "x"}} }, ErrInvalid, "only others have"},
+		{"key twice", func(t *Table) { t.Timeseries.Keys = []string{"a", "a"} }, ErrInvalid, `key "a" is there twice`},
+		{"key without a name", func(t *Table) { t.Timeseries.Keys = []string{""} }, ErrInvalid, "key"},
+		{"store twice", func(t *Table) { t.Timeseries.AnalyticalStores = make([]AnalyticalStore, 1) }, ErrInvalid, "analytical store"},
+		{"ttl of a store", func(t *Table) { t.Timeseries.AnalyticalStores[0].TTL = -2 }, ErrInvalid, "ttl -2"},
+		{"index", func(t *Table) { t.Timeseries.LastpointIndexes[0] = "cpu.last" }, ErrInvalid, "lastpoint index"},
+	}
+	checkRules(t, data, rules)
+	checkRules(t, func() *Table { _, t := timeseriesTables("cpu"); return &t }, []rule[*Table]{
+		{"the name of the table", func(t *Table) { t.Name = "cpu" }, ErrInvalid, "ends with .meta"},
+		{"not of the model", func(t *Table) { t.Timeseries = Timeseries{} }, ErrInvalid, "ends with .meta"},
+	})
+}
+
 func TestTablesOfAnyNamesAreKept(t *testing.T) {
 	table := bareTable("t")
 	table.Defined = []Column{{"Country", String}, {"country", String}, {"naïve — ✓", Binary}, {"\ufffd", Boolean}, {"a\x00b", Integer}}
