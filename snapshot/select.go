@@ -5,12 +5,15 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/otsnap/otsnap/manifest"
 )
 
 // Select returns the names that the globs choose, sorted. A glob is in the
 // syntax of [path.Match]; one that starts with '!' takes names away again, and
-// no glob at all means every name. A glob that fits no name is ErrNoTable, since
-// it is more likely a slip than a wish.
+// no glob at all means every name. The parts of a timeseries table stay together: a
+// glob that fits one of them, or the name of the table, fits both. A glob that fits
+// no name is ErrNoTable, since it is more likely a slip than a wish.
 func Select(names, globs []string) ([]string, error) {
 	include, exclude := partition(globs)
 	if len(include) == 0 {
@@ -58,13 +61,19 @@ func partition(globs []string) (include, exclude []string) {
 }
 
 func match(names []string, glob string) ([]string, error) {
-	var matched []string
+	tables := map[string]bool{}
 	for _, name := range names {
 		ok, err := path.Match(glob, name)
 		if err != nil {
 			return nil, fmt.Errorf("snapshot: table pattern %q: %w", glob, err)
 		}
 		if ok {
+			tables[tableOf(name)] = true
+		}
+	}
+	var matched []string
+	for _, name := range names {
+		if tables[tableOf(name)] {
 			matched = append(matched, name)
 		}
 	}
@@ -72,6 +81,12 @@ func match(names []string, glob string) ([]string, error) {
 		return nil, fmt.Errorf("snapshot: %q: %w; there are %s", glob, ErrNoTable, enumerate(names, 10))
 	}
 	return matched, nil
+}
+
+// tableOf returns the name of the table that name is of, or of a part of.
+func tableOf(name string) string {
+	table, _ := manifest.CutMetaName(name)
+	return table
 }
 
 // enumerate lists at most limit names for a message.
