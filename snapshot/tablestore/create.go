@@ -25,9 +25,10 @@ var bare = manifest.Options{
 // Create makes the table with its primary key and predefined columns and with
 // options under which every version of every cell can be written: no TTL, no
 // limit of versions, no index, no stream. What can be set only now is set now:
-// AUTO_INCREMENT columns, for which the service will choose values, whether an update must write a whole row, and
-// encryption, with the service's own key, as a customer's key is of one region
-// and restores are often into another.
+// AUTO_INCREMENT columns, for which the service will choose values, whether an
+// update must write a whole row, and encryption as the table is described with
+// it. A customer's key is of one region: a table for another region has to name
+// a key of that one.
 //
 // It returns when the table takes reads; writes may be told to wait a little
 // longer, and [Instance.Write] does. A table that exists is [fs.ErrExist], unless
@@ -98,13 +99,28 @@ func creation(table manifest.Table) (*otsprotocol.CreateTableRequest, error) {
 	if table.Options.UpdateFullRow {
 		request.TableOptions.UpdateFullRow = proto.Bool(true)
 	}
-	if table.Encryption.Enabled {
-		request.SseSpec = &otsprotocol.SSESpecification{
-			Enable:  proto.Bool(true),
-			KeyType: otsprotocol.SSEKeyType_SSE_KMS_SERVICE.Enum(),
-		}
+	var err error
+	request.SseSpec, err = encryption(table.Encryption)
+	return request, err
+}
+
+// encryption returns nil for none. Key and role go with a customer's key alone.
+func encryption(e manifest.Encryption) (*otsprotocol.SSESpecification, error) {
+	if !e.Enabled {
+		return nil, nil
 	}
-	return request, nil
+	kind, known := otsprotocol.SSEKeyType_value[e.KeyType]
+	if !known {
+		return nil, fmt.Errorf("encryption has keys of type %q", e.KeyType)
+	}
+	spec := &otsprotocol.SSESpecification{Enable: proto.Bool(true), KeyType: otsprotocol.SSEKeyType(kind).Enum()}
+	if e.KeyID != "" {
+		spec.KeyId = []byte(e.KeyID)
+	}
+	if e.RoleARN != "" {
+		spec.RoleArn = []byte(e.RoleARN)
+	}
+	return spec, nil
 }
 
 func protocolKeyType(c manifest.KeyColumn) (otsprotocol.PrimaryKeyType, error) {
@@ -161,6 +177,8 @@ func asAsked(found, asked manifest.Table) bool {
 		slices.Equal(found.Key, asked.Key) &&
 		slices.Equal(found.Defined, asked.Defined) &&
 		found.Options == want &&
+		found.Encryption.Enabled == asked.Encryption.Enabled &&
+		found.Encryption.KeyType == asked.Encryption.KeyType &&
 		!found.Stream.Enabled &&
 		len(found.Indexes) == 0
 }
@@ -240,11 +258,6 @@ func throughput(t manifest.Throughput) *otsprotocol.ReservedThroughput {
 		Read:  proto.Int32(int32(t.Read)),
 		Write: proto.Int32(int32(t.Write)),
 	}}
-}
-
-// Delete removes the rows that have these keys.
-func (in *Instance) Delete(context.Context, manifest.Table, []manifest.Key) error {
-	return errors.ErrUnsupported
 }
 
 // CreateIndex makes a secondary index of the rows that are there.

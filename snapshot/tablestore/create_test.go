@@ -380,17 +380,39 @@ func TestCreateWaits(t *testing.T) {
 	})
 }
 
-func TestCreateEncryptsAgain(t *testing.T) {
-	s := &service{answers: []answer{respond(200, nil), rangeAnswer(nil)}}
-	table := orders
-	table.Encryption = manifest.Encryption{Enabled: true, KeyType: "SSE_BYOK", KeyID: "key", RoleARN: "role"}
-	mustCreate(t.Context(), t, s.open(t), table)
-	m := new(otsprotocol.CreateTableRequest)
-	if err := proto.Unmarshal(s.bodies[0], m); err != nil {
-		t.Fatal(err)
+func TestCreateEncrypts(t *testing.T) {
+	for name, test := range map[string]struct {
+		encryption manifest.Encryption
+		want       *otsprotocol.SSESpecification
+	}{
+		"not": {},
+		"with the service's key": {
+			encryption: manifest.Encryption{Enabled: true, KeyType: "SSE_KMS_SERVICE"},
+			want:       &otsprotocol.SSESpecification{Enable: proto.Bool(true), KeyType: otsprotocol.SSEKeyType_SSE_KMS_SERVICE.Enum()},
+		},
+		"with a customer's key": {
+			encryption: manifest.Encryption{Enabled: true, KeyType: "SSE_BYOK", KeyID: "key", RoleARN: "role"},
+			want: &otsprotocol.SSESpecification{
+				Enable: proto.Bool(true), KeyType: otsprotocol.SSEKeyType_SSE_BYOK.Enum(), KeyId: []byte("key"), RoleArn: []byte("role"),
+			},
+		},
+	} {
+		s := &service{answers: []answer{respond(200, nil), rangeAnswer(nil)}}
+		table := orders
+		table.Encryption = test.encryption
+		mustCreate(t.Context(), t, s.open(t), table)
+		m := new(otsprotocol.CreateTableRequest)
+		if err := proto.Unmarshal(s.bodies[0], m); err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(m.SseSpec, test.want) {
+			t.Errorf("%s: asked for %v", name, m.SseSpec)
+		}
 	}
-	sse := m.GetSseSpec()
-	if !sse.GetEnable() || sse.GetKeyType() != otsprotocol.SSEKeyType_SSE_KMS_SERVICE || sse.KeyId != nil || sse.RoleArn != nil {
-		t.Errorf("asked for %v", sse)
+	table := orders
+	table.Encryption = manifest.Encryption{Enabled: true, KeyType: "SSE_NEW"}
+	err := (&service{answers: []answer{lose(io.EOF)}}).open(t).Create(t.Context(), table)
+	if err == nil || !strings.Contains(err.Error(), `encryption has keys of type "SSE_NEW"`) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -23,11 +23,13 @@ var ErrCredentials = errors.New("credentials refused")
 // Codes the service answers with, as far as something here depends on them.
 const (
 	codeAuthFailed       = "OTSAuthFailed"
+	codeConditionFailed  = "OTSConditionCheckFail"
 	codeNoPermission     = "OTSNoPermissionAccess"
 	codeObjectNotExist   = "OTSObjectNotExist"
 	codeObjectExists     = "OTSObjectAlreadyExist"
 	codeParameterInvalid = "OTSParameterInvalid"
 	codeQuotaExhausted   = "OTSQuotaExhausted"
+	codeTableNotReady    = "OTSTableNotReady"
 	codeUnsupported      = "OTSUnsupportOperation"
 )
 
@@ -44,7 +46,7 @@ var passing = map[string]bool{
 	"OTSRequestTimeout":                          true,
 	"OTSRowOperationConflict":                    true,
 	"OTSNotEnoughCapacityUnit":                   true,
-	"OTSTableNotReady":                           true, // up to a minute after CreateTable
+	codeTableNotReady:                            true, // up to a minute after CreateTable
 	"OTSTooFrequentReservedThroughputAdjustment": true, // once in two minutes
 }
 
@@ -110,6 +112,29 @@ func (e *Error) passes() bool {
 		return true
 	}
 	return e.Status >= 500 || e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout
+}
+
+// undone are the passing codes that say that nothing was done. Of the others, as
+// of answers that got lost, nobody knows.
+var undone = map[string]bool{
+	"OTSServerBusy":            true,
+	"OTSPartitionUnavailable":  true,
+	"OTSStorageServerBusy":     true,
+	"OTSRowOperationConflict":  true,
+	"OTSNotEnoughCapacityUnit": true,
+	codeTableNotReady:          true,
+	codeQuotaExhausted:         true,
+}
+
+// mayBeDone reports whether what was asked for may have been done by the attempt
+// that ended with err: not if the service refused it, and not if no connection
+// was made.
+func mayBeDone(err error) bool {
+	if refusal := new(Error); errors.As(err, &refusal) {
+		return !undone[refusal.Code] && (refusal.passes() || refusal.Code == "")
+	}
+	dial := new(net.OpError)
+	return !errors.As(err, &dial) || dial.Op != "dial"
 }
 
 // transportError says that a question or its answer was lost or damaged on the way.

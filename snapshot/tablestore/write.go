@@ -31,6 +31,12 @@ const (
 // in. Writing the same rows again changes nothing. A row the service refuses is
 // an error that names its key.
 //
+// With Insert, a row that exists is left as it is and counts as kept. When it
+// exists because an attempt whose answer was lost made it, it is equal to the
+// one of the record and counts as written. A wide row of which no more is there
+// than the first of the requests it takes is what an insert that was cut short
+// left, and is completed.
+//
 // The record is encoded as it goes out: beside it, Config.WriteRequests+1
 // requests of up to 4 MB are in memory.
 func (in *Instance) Write(ctx context.Context, write snapshot.Write) (snapshot.Written, error) {
@@ -40,7 +46,7 @@ func (in *Instance) Write(ctx context.Context, write snapshot.Write) (snapshot.W
 	if err != nil {
 		err = fmt.Errorf("tablestore: write: %w", err)
 	}
-	return snapshot.Written{Rows: w.acknowledged.Load()}, err
+	return snapshot.Written{Rows: w.acknowledged.Load(), Kept: w.kept.Load()}, err
 }
 
 // writer is a Write under way.
@@ -48,6 +54,7 @@ type writer struct {
 	sender
 	write   snapshot.Write
 	encoder *row.Encoder
+	kept    atomic.Int64
 
 	pending *parcel
 	scratch []byte
@@ -68,10 +75,18 @@ func (w *writer) run(ctx context.Context) error {
 	return err
 }
 
+// condition is that of the first request for a row.
+func (w *writer) condition() string {
+	if w.write.Insert {
+		return expectAbsence
+	}
+	return ignoreExistence
+}
+
 // pack makes requests of all rows. A row too large for a request of its own
 // becomes several, to be sent one after the other.
 func (w *writer) pack(ctx context.Context, send func(...*parcel)) error {
-	w.pending = newParcel(w.table, ignoreExistence, 0)
+	w.pending = newParcel(w.table, w.condition(), 0)
 	for i := range int(w.write.Record.NumRows()) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -93,7 +108,7 @@ func (w *writer) pack(ctx context.Context, send func(...*parcel)) error {
 		}
 		if !w.pending.fits(w.scratch) {
 			send(w.pending)
-			w.pending = newParcel(w.table, ignoreExistence, len(w.pending.items))
+			w.pending = newParcel(w.table, w.condition(), len(w.pending.items))
 		}
 		w.pending.add(otsprotocol.OperationType_PUT, w.scratch, i)
 	}
@@ -125,7 +140,7 @@ func (w *writer) encode(i int) (whole bool, err error) {
 // split makes several requests of row i.
 func (w *writer) split(i int) ([]*parcel, error) {
 	var parts []*parcel
-	operation := otsprotocol.OperationType_PUT
+	operation, condition := otsprotocol.OperationType_PUT, w.condition()
 	for next := 0; next < w.encoder.Cells(i); {
 		var err error
 		w.scratch, next, err = w.encoder.AppendCells(row.AppendHeader(w.scratch[:0]), i, next, maxCells, maxRowBytes)
@@ -135,11 +150,14 @@ func (w *writer) split(i int) ([]*parcel, error) {
 		if len(w.scratch) > maxRequestBytes {
 			return nil, fmt.Errorf("a cell makes a request of %d bytes, the limit is %d", len(w.scratch), maxRequestBytes)
 		}
-		part := newParcel(w.table, ignoreExistence, len(w.scratch))
+		part := newParcel(w.table, condition, len(w.scratch))
 		part.add(operation, w.scratch, i)
-		part.counts = next == w.encoder.Cells(i)
+		part.cells, part.counts = next, next == w.encoder.Cells(i)
 		parts = append(parts, part)
 		operation = otsprotocol.OperationType_UPDATE
+		if w.write.Insert {
+			condition = expectExistence
+		}
 	}
 	return parts, nil
 }
@@ -147,8 +165,17 @@ func (w *writer) split(i int) ([]*parcel, error) {
 // send sends requests one after the other, each until all its rows are in.
 func (w *writer) send(ctx context.Context, parts []*parcel) error {
 	for _, p := range parts {
-		if err := w.deliver(ctx, p); err != nil {
+		found, err := w.deliver(ctx, p)
+		switch {
+		case err != nil:
 			return err
+		case len(found) > 0 && !p.counts:
+			return w.complete(ctx, parts, found[0])
+		}
+		for _, f := range found {
+			if err := w.settle(ctx, f); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -172,20 +199,27 @@ type sender struct {
 	acknowledged atomic.Int64         // rows
 }
 
-// deliver sends a request, and then what failed of it, until nothing does.
-func (s *sender) deliver(ctx context.Context, p *parcel) error {
+// found is a row that exists and was not to.
+type found struct {
+	row    int
+	unsure bool // whether an attempt of ours may have made it
+}
+
+// deliver sends a request, and then what failed of it, until nothing does. It
+// returns the rows that exist and were not to.
+func (s *sender) deliver(ctx context.Context, p *parcel) ([]found, error) {
 	t := s.in.newTrial("BatchWriteRow", s.table)
 	for {
 		left, err := s.attempt(ctx, p)
 		if err == nil {
-			return nil
+			return left.found, nil
 		}
 		if len(left.rows) < len(p.rows) {
 			t.progressed()
 		}
 		p = left
 		if err := t.again(ctx, err); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }
@@ -197,6 +231,7 @@ func (s *sender) attempt(ctx context.Context, p *parcel) (left *parcel, err erro
 		return p, s.naming(p.rows, err)
 	}
 	if err != nil {
+		p.doubt(err)
 		return p, err
 	}
 	var failed []int
@@ -205,10 +240,15 @@ func (s *sender) attempt(ctx context.Context, p *parcel) (left *parcel, err erro
 			s.acknowledge(p)
 			continue
 		}
+		if p.tail == expectAbsence && result.code == codeConditionFailed {
+			p.found = append(p.found, found{row: p.rows[i], unsure: p.unsure[i]})
+			continue
+		}
 		refusal := s.refusal(result)
 		if !refusal.passes() {
 			return p, s.naming(p.rows[i:i+1], refusal)
 		}
+		p.unsure[i] = p.unsure[i] || mayBeDone(refusal)
 		err = refusal
 		failed = append(failed, i)
 	}
@@ -263,9 +303,12 @@ type parcel struct {
 	items  []byte // room, then a RowInBatchWriteRowRequest for each row
 	ends   []int  // where each ends
 	rows   []int  // their numbers in the record
+	unsure []bool // whether an attempt whose answer is not known may have made them
 	counts bool   // whether its rows are complete with it
+	cells  int    // of a part of a wide row: how many the row has with it
 
-	request []byte // see body
+	found   []found // of the rows that were sent in it before
+	request []byte  // see body
 }
 
 // newParcel returns a parcel for rows of a table that take about size bytes.
@@ -294,15 +337,28 @@ func (p *parcel) add(operation otsprotocol.OperationType, encoded []byte, number
 	p.items = append(p.items, p.tail...)
 	p.ends = append(p.ends, len(p.items))
 	p.rows = append(p.rows, number)
+	p.unsure = append(p.unsure, false)
 }
 
-// ignoreExistence is the field condition of a RowInBatchWriteRowRequest: to write
-// whether or not the row exists.
-const ignoreExistence = "\x1a\x02\x08\x00"
+// doubt notes that all its rows may have been made by an attempt that ended with
+// err.
+func (p *parcel) doubt(err error) {
+	for i := range p.unsure {
+		p.unsure[i] = p.unsure[i] || mayBeDone(err)
+	}
+}
+
+// What follows a row in a RowInBatchWriteRowRequest: the field condition, which
+// is whether the row may, must or must not exist.
+const (
+	ignoreExistence = "\x1a\x02\x08\x00"
+	expectExistence = "\x1a\x02\x08\x01"
+	expectAbsence   = "\x1a\x02\x08\x02"
+)
 
 // only returns a parcel of some of its rows.
 func (p *parcel) only(rows []int) *parcel {
-	out := &parcel{table: p.table, tail: p.tail, counts: p.counts}
+	out := &parcel{table: p.table, tail: p.tail, counts: p.counts, cells: p.cells, found: p.found}
 	out.items = make([]byte, p.room())
 	for _, i := range rows {
 		start := p.room()
@@ -312,6 +368,7 @@ func (p *parcel) only(rows []int) *parcel {
 		out.items = append(out.items, p.items[start:p.ends[i]]...)
 		out.ends = append(out.ends, len(out.items))
 		out.rows = append(out.rows, p.rows[i])
+		out.unsure = append(out.unsure, p.unsure[i])
 	}
 	return out
 }
