@@ -121,6 +121,11 @@ func (s *Server) carryOut(req request, fault Fault) (reply, error) {
 	if !known {
 		return reply{}, unknownAction(req.action)
 	}
+	if op.alone {
+		if err := s.admitTableOp(req.instance); err != nil {
+			return reply{}, err
+		}
+	}
 	return op.run(s, call{instance: req.instance, fault: fault}, req.body)
 }
 

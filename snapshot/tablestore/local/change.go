@@ -167,7 +167,7 @@ func (ch *change) resolve(d *definition, now int64) error {
 		return err
 	}
 	for i := range ch.row.cells {
-		if err := errors.Join(d.checkWrite(&ch.row.cells[i], now), d.checkIndexed(&ch.row.cells[i])); err != nil {
+		if err := errors.Join(d.checkWrite(&ch.row.cells[i], now), d.checkIndexed(&ch.row.cells[i]), d.checkWhole(&ch.row.cells[i])); err != nil {
 			return err
 		}
 	}
@@ -182,7 +182,7 @@ func (ch *change) resolve(d *definition, now int64) error {
 // checkGenerated holds the rules of a table with an AUTO_INCREMENT column: the
 // server makes new rows, a client can only change those that are there.
 func (ch *change) checkGenerated() error {
-	i := slices.IndexFunc(ch.table.Key, func(k keyColumn) bool { return k.AutoIncrement })
+	i := ch.table.generated()
 	if i < 0 {
 		return nil
 	}
@@ -215,6 +215,15 @@ func (d *definition) checkWrite(c *cell, now int64) error {
 	}
 	if at < oldest || at >= seconds+d.Options.Deviation {
 		return invalid("Invalid timestamp. Cell:'%s', timestamp: %d.", c.name, c.version)
+	}
+	return nil
+}
+
+// checkWhole refuses a version for a cell of a table with update_full_row: the
+// service gives all cells of a row the one it was last written with.
+func (d *definition) checkWhole(c *cell) error {
+	if d.Options.UpdateFullRow && c.op == opNone && c.hasVersion {
+		return invalid("Timestamp cannot be given for column '%s': update_full_row of table '%s' is true.", c.name, d.Name)
 	}
 	return nil
 }

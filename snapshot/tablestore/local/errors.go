@@ -85,6 +85,11 @@ func errTableQuota() error {
 	return &serviceError{http.StatusForbidden, "OTSQuotaExhausted", "Number of tables exceeded the quota."}
 }
 
+func errColumnCount(table string, n int) error {
+	return &serviceError{http.StatusBadRequest, "OTSOutOfColumnCountLimit",
+		fmt.Sprintf("The number of attribute columns of a row of table '%s' exceeds the limit, limit count: %d, column count: %d.", table, maxFullColumns, n)}
+}
+
 func errCondition() error {
 	return &serviceError{http.StatusForbidden, "OTSConditionCheckFail", "Condition check failed."}
 }

@@ -30,6 +30,7 @@ func (d *definition) indexTable(x *index) *definition {
 		Name:       x.Name,
 		Created:    x.Created,
 		Options:    d.Options,
+		Encryption: d.Encryption,
 		Throughput: throughput{Increased: x.Created},
 		main:       d.Name,
 		built:      x.Built,
@@ -182,7 +183,8 @@ func (d *definition) checkIndexOptions() error {
 	if d.Options.MaxVersions != 1 {
 		return invalid("MaxVersions must be 1 for a table with an index, table: '%s', MaxVersions: %d.", d.Name, d.Options.MaxVersions)
 	}
-	if d.Options.TimeToLive != -1 && d.Options.AllowUpdate {
+	// Only to search indexes the service documents update_full_row to be as good.
+	if d.Options.TimeToLive != -1 && (d.Options.partial() || d.Options.AllowUpdate && len(d.Indexes) > 0) {
 		return invalid("TimeToLive must be -1 or allow_update false for a table with an index, table: '%s', TimeToLive: %d.", d.Name, d.Options.TimeToLive)
 	}
 	return d.checkSearchOptions()

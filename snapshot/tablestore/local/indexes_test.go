@@ -331,6 +331,9 @@ func TestIndexesAreRefused(t *testing.T) {
 		{name: "two versions", edit: func(r *tablestore.CreateTableRequest) { r.TableOption.MaxVersion = 2 }, index: global("x", "city"), code: "OTSParameterInvalid", says: "MaxVersions must be 1"},
 		{name: "all versions", edit: func(r *tablestore.CreateTableRequest) { r.TableOption.MaxVersion = -1 }, index: global("x", "city"), code: "OTSParameterInvalid", says: "MaxVersions must be 1"},
 		{name: "time to live", edit: func(r *tablestore.CreateTableRequest) { r.TableOption.TimeToAlive = 86400 }, index: global("x", "city"), code: "OTSParameterInvalid", says: "allow_update false"},
+		{name: "time to live with whole updates", edit: func(r *tablestore.CreateTableRequest) {
+			r.TableOption.TimeToAlive, r.TableOption.UpdateFullRow = 86400, proto.Bool(true)
+		}, index: global("x", "city"), code: "OTSParameterInvalid", says: "allow_update false"},
 		{name: "time to live without updates", edit: func(r *tablestore.CreateTableRequest) {
 			r.TableOption.TimeToAlive, r.TableOption.AllowUpdate = 86400, proto.Bool(false)
 		}, index: global("x", "city")},

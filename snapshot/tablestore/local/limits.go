@@ -28,6 +28,7 @@ const (
 	maxFuzzySpan      = 6
 	maxCellValue      = 2 << 20
 	maxColumns        = 1024 // attribute columns in one write
+	maxFullColumns    = 256  // attribute columns of a row whose table has update_full_row
 	maxWrite          = 4 << 20
 	maxBatchWrite     = 200
 	maxBatchGet       = 100
@@ -42,6 +43,7 @@ const (
 	maxVersion       = math.MaxInt64 / 1000    // exclusive, in milliseconds
 	maxDeviation     = math.MaxInt64 / 1000000 // in seconds
 	defaultDeviation = 86400
+	maxReserved      = 100_000         // capacity units of a table
 	minAdjustment    = 2 * time.Minute // between changes of reserved throughput
 	maxStreamHours   = 168
 	maxRecords       = 5000 // in one answer

@@ -98,16 +98,20 @@ func checkSearchTimeToLive(ttl int32) error {
 	return nil
 }
 
+// partial tells whether a row may be written in part, so that its cells expire
+// one after another.
+func (opts options) partial() bool { return opts.AllowUpdate && !opts.UpdateFullRow }
+
 // checkSearchOptions holds what the search indexes' times to live ask of the
-// table: that rows are only ever put whole, and that none expires in the table
+// table: that rows are only ever written whole, and that none expires in the table
 // before it does in the index.
 func (d *definition) checkSearchOptions() error {
 	for _, x := range d.Searches {
 		if x.TimeToLive == -1 {
 			continue
 		}
-		if d.Options.AllowUpdate {
-			return invalid("[search index ttl] of '%s' is %d, which takes a table with allow_update false, table: '%s'", x.Name, x.TimeToLive, d.Name)
+		if d.Options.partial() {
+			return invalid("[search index ttl] of '%s' is %d, which takes a table with allow_update false or update_full_row true, table: '%s'", x.Name, x.TimeToLive, d.Name)
 		}
 		if ttl := d.Options.TimeToLive; ttl != -1 && ttl < x.TimeToLive {
 			return invalid("[table ttl] must be bigger than or equal search index ttl, but table ttl is %d and search index ttl is [%s:%d]", ttl, x.Name, x.TimeToLive)

@@ -350,26 +350,29 @@ func TestASearchIndexAsksForOptionsOfItsTable(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		versions int
-		table    int // time to live
-		update   bool
-		index    int32 // time to live
+		table    int    // time to live
+		update   string // allow_update and update_full_row
+		index    int32  // time to live
 		says     string
 	}{
-		{"for ever", 1, -1, true, -1, ""},
-		{"several versions", 2, -1, true, -1, "MaxVersions must be 1"},
-		{"the table's time to live", 1, 86400, true, -1, "allow_update false"},
-		{"the table's time to live without updates", 1, 86400, false, -1, ""},
-		{"its own", 1, -1, true, 86400, "allow_update false"},
-		{"its own without updates", 1, -1, false, 86400, ""},
-		{"less than a day", 1, -1, false, 86399, "not less than 86400"},
-		{"none", 1, -1, false, 0, "not less than 86400"},
-		{"as long as the table's", 1, 90000, false, 90000, ""},
-		{"longer than the table's", 1, 90000, false, 90001, "table ttl is 90000 and search index ttl is [x:90001]"},
+		{"for ever", 1, -1, "cells", -1, ""},
+		{"several versions", 2, -1, "cells", -1, "MaxVersions must be 1"},
+		{"the table's time to live", 1, 86400, "cells", -1, "allow_update false"},
+		{"the table's time to live without updates", 1, 86400, "none", -1, ""},
+		{"the table's time to live with whole updates", 1, 86400, "rows", -1, ""},
+		{"its own", 1, -1, "cells", 86400, "allow_update false or update_full_row true"},
+		{"its own without updates", 1, -1, "none", 86400, ""},
+		{"its own with whole updates", 1, -1, "rows", 86400, ""},
+		{"less than a day", 1, -1, "none", 86399, "not less than 86400"},
+		{"none", 1, -1, "none", 0, "not less than 86400"},
+		{"as long as the table's", 1, 90000, "none", 90000, ""},
+		{"longer than the table's", 1, 90000, "none", 90001, "table ttl is 90000 and search index ttl is [x:90001]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, c := serve(t, Options{})
 			req := tableOf("t")
-			req.TableOption = &tablestore.TableOption{TimeToAlive: test.table, MaxVersion: test.versions, AllowUpdate: &test.update}
+			req.TableOption = &tablestore.TableOption{TimeToAlive: test.table, MaxVersion: test.versions,
+				AllowUpdate: proto.Bool(test.update != "none"), UpdateFullRow: proto.Bool(test.update == "rows")}
 			must[*tablestore.CreateTableResponse](t)(c.CreateTable(req))
 			code := "OTSParameterInvalid"
 			if test.says == "" {

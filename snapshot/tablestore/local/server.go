@@ -56,6 +56,11 @@ type Options struct {
 	// [Server.Partition] cuts it.
 	PartitionWrites int64
 
+	// TableOps is how many operations that make, change or delete tables and
+	// indexes an instance takes within a second; the service takes 10. 0: no
+	// limit.
+	TableOps int
+
 	// ShardRecords is how many records a shard of a stream takes before it
 	// splits where its rows are halved; 0: 100,000.
 	ShardRecords int
@@ -75,6 +80,7 @@ type Server struct {
 	build   time.Duration
 	feed    *feed
 	loads   *loads
+	ops     int // see [Options.TableOps]
 
 	// mu is held shared by every operation but those that change tables, which
 	// thereby wait for the writes to what they change and have it exclusively.
@@ -82,6 +88,7 @@ type Server struct {
 	db     *pebble.DB // nil once closed
 	tables catalog
 	nextID uint64
+	recent map[string][]time.Time // by instance: when the last of the limited operations began
 
 	increments sync.Mutex
 	increment  int64 // the last AUTO_INCREMENT value
@@ -99,6 +106,8 @@ func Open(o Options) (*Server, error) {
 		build:   o.IndexBuild,
 		feed:    &feed{crowd: int64(cmp.Or(o.ShardRecords, defaultShardRecords))},
 		loads:   newLoads(o.PartitionWrites),
+		ops:     o.TableOps,
+		recent:  map[string][]time.Time{},
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	if s.keys == nil {

@@ -24,7 +24,9 @@ type definition struct {
 	Columns    []typedColumn `json:"columns,omitempty"` // predefined
 	Options    options       `json:"options"`
 	Throughput throughput    `json:"throughput"`
-	Stream     *stream       `json:"stream,omitempty"` // nil while there is none
+	Stream     *stream       `json:"stream,omitempty"`     // nil while there is none
+	Encryption *encryption   `json:"encryption,omitempty"` // nil: none
+	LocalTxn   bool          `json:"local_txn,omitempty"`  // whether it was made for local transactions
 	Indexes    []index       `json:"indexes,omitempty"`
 	Searches   []searchIndex `json:"searches,omitempty"`
 
@@ -50,7 +52,7 @@ type options struct {
 	MaxVersions   int32 `json:"max_versions"` // -1: all
 	Deviation     int64 `json:"deviation"`    // seconds
 	AllowUpdate   bool  `json:"allow_update"`
-	UpdateFullRow bool  `json:"update_full_row"`
+	UpdateFullRow bool  `json:"update_full_row"` // all cells of a row have the version of its last write
 }
 
 type throughput struct {
@@ -221,8 +223,8 @@ func (s *Server) newDefinition(instance string, req *otsprotocol.CreateTableRequ
 	if err := checkTableName(meta.GetTableName()); err != nil {
 		return nil, err
 	}
-	if err := refuseAtCreate(req); err != nil {
-		return nil, err
+	if len(req.GetPartitions()) > 0 {
+		return nil, unsupported("Creating a table with partitions")
 	}
 	now := s.clock()
 	d := &definition{Instance: instance, Name: meta.GetTableName(), Created: now}
@@ -235,6 +237,12 @@ func (s *Server) newDefinition(instance string, req *otsprotocol.CreateTableRequ
 	}
 	if d.Options, err = newOptions(req.GetTableOptions()); err != nil {
 		return nil, err
+	}
+	if d.Encryption, err = newEncryption(req.GetSseSpec()); err != nil {
+		return nil, err
+	}
+	if d.LocalTxn = req.GetEnableLocalTxn(); d.LocalTxn && d.generated() >= 0 {
+		return nil, invalid("Local transactions cannot be enabled for a table with an AUTO_INCREMENT primary key, table: %s.", d.Name)
 	}
 	units := req.GetReservedThroughput().GetCapacityUnit()
 	if err := checkUnits(units); err != nil {
@@ -250,19 +258,6 @@ func (s *Server) newDefinition(instance string, req *otsprotocol.CreateTableRequ
 		}
 	}
 	return d, d.checkIndexOptions()
-}
-
-// refuseAtCreate names what a table here cannot have.
-func refuseAtCreate(req *otsprotocol.CreateTableRequest) error {
-	switch {
-	case req.GetEnableLocalTxn():
-		return unsupported("A table with local transactions")
-	case req.GetSseSpec().GetEnable():
-		return unsupported("Server-side encryption")
-	case len(req.GetPartitions()) > 0:
-		return unsupported("Creating a table with partitions")
-	}
-	return nil
 }
 
 func keySchema(table string, schema []*otsprotocol.PrimaryKeySchema) ([]keyColumn, error) {
@@ -341,6 +336,11 @@ func (d *definition) isKeyColumn(name string) bool {
 	return slices.ContainsFunc(d.Key, func(k keyColumn) bool { return k.Name == name })
 }
 
+// generated returns which column of the primary key is AUTO_INCREMENT, -1 for none.
+func (d *definition) generated() int {
+	return slices.IndexFunc(d.Key, func(k keyColumn) bool { return k.AutoIncrement })
+}
+
 func newOptions(o *otsprotocol.TableOptions) (options, error) {
 	switch {
 	case o == nil || o.TimeToLive == nil:
@@ -396,6 +396,9 @@ func checkUnits(units *otsprotocol.CapacityUnit) error {
 		if v < 0 {
 			return invalid("Invalid Capacity Unit:%d . Capacity Unit must be nonnegative.", v)
 		}
+		if v > maxReserved {
+			return invalid("Invalid Capacity Unit:%d . The maximum is %d.", v, maxReserved)
+		}
 	}
 	return nil
 }
@@ -426,6 +429,7 @@ func (s *Server) describeTable(c call, req *otsprotocol.DescribeTableRequest) (p
 		TableOptions:              d.Options.proto(),
 		TableStatus:               otsprotocol.TableStatus_ACTIVE.Enum(),
 		StreamDetails:             d.Stream.proto(),
+		SseDetails:                d.Encryption.proto(),
 		IndexMetas:                d.indexMetas(s.clock()),
 	}, nil
 }

@@ -152,13 +152,32 @@ func TestCreateTableIsRefused(t *testing.T) {
 		{"stream of 169 hours", func(r *otsprotocol.CreateTableRequest) {
 			r.StreamSpec = &otsprotocol.StreamSpecification{EnableStream: proto.Bool(true), ExpirationTime: proto.Int32(169)}
 		}, "OTSParameterInvalid", "[1, 168]"},
-		{"encryption", func(r *otsprotocol.CreateTableRequest) {
+		{"encryption without a type of key", func(r *otsprotocol.CreateTableRequest) {
 			r.SseSpec = &otsprotocol.SSESpecification{Enable: proto.Bool(true)}
-		}, "OTSUnsupportOperation", "encryption"},
+		}, "OTSParameterInvalid", "Key type is required"},
+		{"the service's key, and a customer's", func(r *otsprotocol.CreateTableRequest) {
+			r.SseSpec = &otsprotocol.SSESpecification{Enable: proto.Bool(true), KeyType: otsprotocol.SSEKeyType_SSE_KMS_SERVICE.Enum(), KeyId: []byte("key")}
+		}, "OTSParameterInvalid", "cannot be set when key type is SSE_KMS_SERVICE"},
+		{"a customer's key and no role", func(r *otsprotocol.CreateTableRequest) {
+			r.SseSpec = &otsprotocol.SSESpecification{Enable: proto.Bool(true), KeyType: otsprotocol.SSEKeyType_SSE_BYOK.Enum(), KeyId: []byte("key")}
+		}, "OTSParameterInvalid", "required when key type is SSE_BYOK"},
+		{"a role and no key", func(r *otsprotocol.CreateTableRequest) {
+			r.SseSpec = &otsprotocol.SSESpecification{Enable: proto.Bool(true), KeyType: otsprotocol.SSEKeyType_SSE_BYOK.Enum(), RoleArn: []byte("role")}
+		}, "OTSParameterInvalid", "required when key type is SSE_BYOK"},
+		{"another type of key", func(r *otsprotocol.CreateTableRequest) {
+			r.SseSpec = &otsprotocol.SSESpecification{Enable: proto.Bool(true), KeyType: otsprotocol.SSEKeyType(9).Enum()}
+		}, "OTSParameterInvalid", "Invalid key type: 9"},
+		{"a key and no encryption", func(r *otsprotocol.CreateTableRequest) {
+			r.SseSpec = &otsprotocol.SSESpecification{Enable: proto.Bool(false), KeyType: otsprotocol.SSEKeyType_SSE_KMS_SERVICE.Enum()}
+		}, "OTSParameterInvalid", "encryption is not enabled"},
 		{"no encryption", func(r *otsprotocol.CreateTableRequest) {
 			r.SseSpec = &otsprotocol.SSESpecification{Enable: proto.Bool(false)}
 		}, "", ""},
-		{"transactions", func(r *otsprotocol.CreateTableRequest) { r.EnableLocalTxn = proto.Bool(true) }, "OTSUnsupportOperation", "local transactions"},
+		{"transactions", func(r *otsprotocol.CreateTableRequest) { r.EnableLocalTxn = proto.Bool(true) }, "", ""},
+		{"transactions and a generated column", func(r *otsprotocol.CreateTableRequest) {
+			r.EnableLocalTxn = proto.Bool(true)
+			r.TableMeta.PrimaryKey = append(r.TableMeta.PrimaryKey, auto("b", integer))
+		}, "OTSParameterInvalid", "Local transactions cannot be enabled"},
 		{"partitions", func(r *otsprotocol.CreateTableRequest) {
 			r.Partitions = []*otsprotocol.PartitionRange{{Begin: []byte{}, End: []byte{}}}
 		}, "OTSUnsupportOperation", "partitions"},
@@ -178,6 +197,61 @@ func TestCreateTableIsRefused(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestEncryptionIsDescribed(t *testing.T) {
+	dir := t.TempDir()
+	service, own := tablestore.SSE_KMS_SERVICE, tablestore.SSE_BYOK
+	keyID, role := "key", "acs:ram::1:role/ots"
+	for name, test := range map[string]struct {
+		asked *tablestore.SSESpecification
+		want  tablestore.SSEDetails
+	}{
+		"none":    {nil, tablestore.SSEDetails{}},
+		"not":     {&tablestore.SSESpecification{}, tablestore.SSEDetails{}},
+		"service": {&tablestore.SSESpecification{Enable: true, KeyType: &service}, tablestore.SSEDetails{Enable: true, KeyType: service}},
+		"own":     {&tablestore.SSESpecification{Enable: true, KeyType: &own, KeyId: &keyID, RoleArn: &role}, tablestore.SSEDetails{Enable: true, KeyType: own, KeyId: keyID, RoleArn: role}},
+	} {
+		for _, restarted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s restarted %v", name, restarted), func(t *testing.T) {
+				_, c := serve(t, Options{Dir: dir})
+				if !restarted {
+					req := tableOf(name)
+					req.SSESpecification = test.asked
+					req.EnableLocalTxn = proto.Bool(true)
+					must[*tablestore.CreateTableResponse](t)(c.CreateTable(req))
+				}
+				if got := describe(t, c, name).SSEDetails; *got != test.want {
+					t.Errorf("described %+v, want %+v", got, test.want)
+				}
+			})
+		}
+	}
+}
+
+func TestTableOperationsAreLimited(t *testing.T) {
+	at := newClock()
+	_, c := serve(t, Options{Clock: at.now, TableOps: 3})
+	create := func(name string) error {
+		_, err := c.CreateTable(tableOf(name))
+		return err
+	}
+	wantCode(t, create("a"), "")
+	at.advance(500 * time.Millisecond)
+	wantCode(t, create("b"), "")
+	_, err := c.DeleteTable(&tablestore.DeleteTableRequest{TableName: "missing"})
+	wantCode(t, err, "OTSObjectNotExist") // counts as well
+	wantCode(t, create("c"), "OTSQuotaExhausted", "Too frequent table operations.")
+	for range 10 { // what changes nothing is not limited
+		describe(t, c, "a")
+	}
+	at.advance(500 * time.Millisecond)
+	wantCode(t, create("c"), "") // the first was a second ago
+	wantCode(t, create("d"), "OTSQuotaExhausted")
+	at.advance(time.Second)
+	for _, name := range []string{"d", "e", "f"} {
+		wantCode(t, create(name), "")
 	}
 }
 

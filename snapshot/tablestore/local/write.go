@@ -59,7 +59,7 @@ func (w *writer) write(ch *change) result {
 		if exists, err = w.load(ch); err != nil {
 			return result{err: err}
 		}
-		if ch.expect != otsprotocol.RowExistenceExpectation_IGNORE || ch.condition != nil {
+		if ch.expect != otsprotocol.RowExistenceExpectation_IGNORE || ch.condition != nil || ch.whole() {
 			res.read = 1
 		}
 		if !ch.allowed(exists, &w.old) {
@@ -143,7 +143,7 @@ func (w *writer) after(ch *change, exists bool) (cells []cell, keep bool, err er
 		}
 		cells = ch.table.retention(w.now).trim(arrange(cells))
 		w.wrote(ch, cells...)
-		return cells, true, nil
+		return cells, true, ch.table.checkColumns(cells)
 	}
 	cells, keep = slices.Clone(w.old.cells), exists
 	for i := range ch.row.cells {
@@ -166,8 +166,48 @@ func (w *writer) after(ch *change, exists bool) (cells []cell, keep bool, err er
 		w.wrote(ch, c)
 		cells, keep = append(cells, c), true
 	}
+	cells = arrange(cells)
+	if ch.whole() {
+		cells = arrange(w.renew(ch, cells))
+	}
 	// Deletions alone do not make a row.
-	return ch.table.retention(w.now).trim(arrange(cells)), keep, nil
+	return ch.table.retention(w.now).trim(cells), keep, ch.table.checkColumns(cells)
+}
+
+// whole tells whether a change writes also what it does not name.
+func (ch *change) whole() bool {
+	return ch.kind == otsprotocol.OperationType_UPDATE && ch.table.Options.UpdateFullRow
+}
+
+// renew adds to ordered cells the newest value of each column the change left
+// alone, as written now.
+func (w *writer) renew(ch *change, cells []cell) []cell {
+	for i, c := range cells {
+		if first := i == 0 || !bytes.Equal(c.name, cells[i-1].name); first && c.version < w.now {
+			c = makeCell(c.name, c.value, w.now, true)
+			w.wrote(ch, c)
+			cells = append(cells, c)
+		}
+	}
+	return cells
+}
+
+// checkColumns refuses a row with more columns, among ordered cells, than the
+// table's rows may have.
+func (d *definition) checkColumns(cells []cell) error {
+	if !d.Options.UpdateFullRow {
+		return nil
+	}
+	n := 0
+	for i := range cells {
+		if i == 0 || !bytes.Equal(cells[i].name, cells[i-1].name) {
+			n++
+		}
+	}
+	if n > maxFullColumns {
+		return errColumnCount(d.Name, n)
+	}
+	return nil
 }
 
 // wrote keeps what a change wrote for the table's stream.
@@ -219,7 +259,7 @@ func (w *writer) set(ch *change, cells []cell, keep bool) error {
 
 // generateKey gives the row a value no row before it had.
 func (w *writer) generateKey(ch *change) error {
-	i := slices.IndexFunc(ch.table.Key, func(k keyColumn) bool { return k.AutoIncrement })
+	i := ch.table.generated()
 	v, err := w.s.nextIncrement(w.now * 1000)
 	if err != nil {
 		return err

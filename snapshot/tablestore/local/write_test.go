@@ -303,6 +303,59 @@ func TestMaxVersions(t *testing.T) {
 	wantRows(t, scanAll(t, c, everything()), "[a 1] x@4=4 y@1=1")
 }
 
+// serveWhole is a server with the table t of tableOf, whose rows are updated as a
+// whole.
+func serveWhole(t *testing.T, o Options) (*Server, *tablestore.TableStoreClient) {
+	t.Helper()
+	s, c := serve(t, o)
+	req := tableOf("t")
+	req.TableOption.UpdateFullRow = proto.Bool(true)
+	must[*tablestore.CreateTableResponse](t)(c.CreateTable(req))
+	return s, c
+}
+
+func TestAnUpdateOfAFullRow(t *testing.T) {
+	at := newClock()
+	_, c := serveWhole(t, Options{Clock: at.now})
+	first := at.millis()
+	if err := put(c, key("a", 1), col{"gone", "g", 0}, col{"stay", "s", 0}, col{"sum", int64(40), 0}); err != nil {
+		t.Fatal(err)
+	}
+	at.advance(time.Second)
+	ch := &tablestore.UpdateRowChange{TableName: "t", PrimaryKey: key("a", 1)}
+	ch.SetCondition(tablestore.RowExistenceExpectation_IGNORE)
+	ch.PutColumn("new", "n")
+	ch.DeleteColumn("gone")
+	ch.IncrementColumn("sum", 2)
+	resp := must[*tablestore.UpdateRowResponse](t)(c.UpdateRow(&tablestore.UpdateRowRequest{UpdateRowChange: ch}))
+	if cu := resp.ConsumedCapacityUnit; cu.Read != 1 || cu.Write != 1 {
+		t.Errorf("consumed %+v, want the row to be read", cu)
+	}
+	want := fmt.Sprintf("[a 1] new@%[2]d=n stay@%[2]d=s stay@%[1]d=s sum@%[2]d=42 sum@%[1]d=40", first, at.millis())
+	if got := get(t, c, key("a", 1)); got != want {
+		t.Errorf("row\n%q, want\n%q", got, want)
+	}
+	wantCode(t, put(c, key("a", 1), col{"x", "v", first}), "OTSParameterInvalid", "update_full_row")
+	wantCode(t, update(c, key("a", 1), func(ch *tablestore.UpdateRowChange) { ch.PutColumnWithTimestamp("x", "v", first) }), "OTSParameterInvalid", "update_full_row")
+}
+
+func TestAFullRowHas256Columns(t *testing.T) {
+	_, c := serveWhole(t, Options{})
+	var cols []col
+	for i := range maxFullColumns + 1 {
+		cols = append(cols, col{fmt.Sprintf("c%03d", i), "v", 0})
+	}
+	wantCode(t, put(c, key("a", 1), cols...), "OTSOutOfColumnCountLimit", "limit count: 256, column count: 257")
+	if err := put(c, key("a", 1), cols[:maxFullColumns]...); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, update(c, key("a", 1), func(ch *tablestore.UpdateRowChange) { ch.PutColumn("more", "v") }), "OTSOutOfColumnCountLimit")
+	wantCode(t, update(c, key("a", 1), func(ch *tablestore.UpdateRowChange) {
+		ch.DeleteColumn("c000")
+		ch.PutColumn("more", "v")
+	}), "")
+}
+
 func TestAutoIncrement(t *testing.T) {
 	dir := t.TempDir()
 	at := newClock()
