@@ -1,7 +1,6 @@
 package row
 
 import (
-	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -140,12 +139,7 @@ func parseCells(wire []byte, at int, crc byte) (cells []Cell, end int, crc2 byte
 		cells = append(cells, Cell{string(name), c.version, newValue(c.kind, wire[c.from:c.to])})
 		crc = crcByte(crc, c.crc)
 	}
-	slices.SortStableFunc(cells, func(x, y Cell) int {
-		if n := strings.Compare(x.Name, y.Name); n != 0 {
-			return n
-		}
-		return cmp.Compare(y.Version, x.Version)
-	})
+	slices.SortStableFunc(cells, canonical)
 	for i := range cells[min(1, len(cells)):] {
 		if cells[i].Name == cells[i+1].Name && cells[i].Version == cells[i+1].Version {
 			return nil, 0, 0, fmt.Errorf("attribute %q: version %d: %w", cells[i].Name, cells[i].Version, errTwice)
