@@ -93,6 +93,7 @@ func parseRange(answer []byte) (rows, next []byte, err error) {
 type rowResult struct {
 	ok            bool
 	code, message string
+	read, write   float64 // capacity units
 }
 
 // parseResults reads a BatchWriteRowResponse that must be about the given number
@@ -132,6 +133,8 @@ func parseResult(row []byte) (r rowResult, err error) {
 				return rowResult{}, err
 			}
 			r.code, r.message = said.GetCode(), said.GetMessage()
+		case f.number == 3 && f.wire == wireBytes:
+			r.read, r.write = consumed(f.data)
 		}
 	}
 	return r, nil

@@ -2,6 +2,7 @@ package tablestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -25,8 +26,9 @@ type Retry struct {
 type trial struct {
 	in            *Instance
 	action, table string
-	attempts      int       // that failed
-	failing       time.Time // since when
+	attempts      int           // that failed
+	failing       time.Time     // since when
+	held          time.Duration // of that, waited for leave to be sent, which is our own doing
 }
 
 func (in *Instance) newTrial(action, table string) *trial {
@@ -40,16 +42,26 @@ func (t *trial) again(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	if t.attempts == 0 {
-		t.failing = time.Now()
+		t.failing, t.held = time.Now(), 0
 	}
 	t.attempts++
 	bound := t.in.patience(err)
 	if bound == 0 {
 		return err
 	}
+	throttled := t.throttled(err)
 	wait := backoff(t.attempts)
-	if tried := time.Since(t.failing); tried+wait > bound {
+	tried := time.Since(t.failing) - t.held
+	switch {
+	case tried+wait <= bound:
+	case throttled:
+		return fmt.Errorf("given up after %d attempts, for %s of which the service was too busy to let any %s through: %w",
+			t.attempts, tried.Round(time.Millisecond), t.action, err)
+	default:
 		return fmt.Errorf("given up after %d attempts in %s: %w", t.attempts, tried.Round(time.Millisecond), err)
+	}
+	if throttled {
+		t.in.pacer.lane(t.action).refusedFor(wait)
 	}
 	t.in.onRetry(Retry{Action: t.action, Table: t.table, Attempt: t.attempts, Wait: wait, Err: err})
 	select {
@@ -58,6 +70,20 @@ func (t *trial) again(ctx context.Context, err error) error {
 	case <-time.After(wait):
 		return nil
 	}
+}
+
+// throttled reports whether err is a refusal for load. As long as the service
+// lets others of its kind through, such a thing has not begun to fail: it is
+// slow, which is no reason to give up.
+func (t *trial) throttled(err error) bool {
+	var refusal *Error
+	if !errors.As(err, &refusal) || !refusal.throttles() {
+		return false
+	}
+	if last := t.in.pacer.lane(t.action).lastThrough(); last.After(t.failing) {
+		t.failing, t.held = last, 0
+	}
+	return true
 }
 
 // progressed forgets the attempts that failed.
@@ -76,7 +102,10 @@ func backoff(attempts int) time.Duration {
 // retry makes attempts until one succeeds, fails for good, or ctx or patience
 // ends.
 func (in *Instance) retry(ctx context.Context, action, table string, attempt func() error) error {
-	t := in.newTrial(action, table)
+	return in.newTrial(action, table).run(ctx, attempt)
+}
+
+func (t *trial) run(ctx context.Context, attempt func() error) error {
 	for {
 		err := attempt()
 		if err == nil {

@@ -44,8 +44,9 @@ func (in *Instance) page(ctx context.Context, q query) (page, error) {
 		buf = new([]byte)
 	}
 	p := page{from: q.from, buf: buf}
-	r := request{action: "GetRange", table: q.table, body: body}
-	err = in.retry(ctx, r.action, r.table, func() error {
+	t := in.newTrial("GetRange", q.table)
+	r := request{action: t.action, table: t.table, body: body, trial: t}
+	err = t.run(ctx, func() error {
 		answer, err := in.post(ctx, r, *p.buf)
 		if err != nil {
 			return err

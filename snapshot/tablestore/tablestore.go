@@ -49,8 +49,13 @@ type Config struct {
 	// which knows of no proxy.
 	HTTP *http.Client
 
-	// GiveUpAfter is how long one request is tried. 0: five minutes.
+	// GiveUpAfter is how long one request is tried. One that is refused for load is
+	// tried on for as long as the service lets others of its kind through. 0: five
+	// minutes.
 	GiveUpAfter time.Duration
+
+	// Pace says how hard the instance is worked.
+	Pace Pace
 
 	// WriteRequests is how many requests one Write has under way. 0: four.
 	WriteRequests int
@@ -87,6 +92,8 @@ type Instance struct {
 	giveUpAfter    time.Duration
 	writeRequests  int
 	onRetry        func(Retry)
+	preset         Preset
+	pacer          pacer
 	answers        sync.Pool   // *[]byte, see page
 	reached        atomic.Bool // whether anything ever answered
 }
@@ -109,6 +116,8 @@ func Open(c Config) (*Instance, error) {
 		giveUpAfter:   c.GiveUpAfter,
 		writeRequests: c.WriteRequests,
 		onRetry:       c.OnRetry,
+		preset:        c.Pace.named(),
+		pacer:         newPacer(c.Pace),
 	}
 	if in.giveUpAfter == 0 {
 		in.giveUpAfter = 5 * time.Minute
@@ -159,7 +168,7 @@ func (c Config) check() error {
 	case c.GiveUpAfter < 0 || c.WriteRequests < 0:
 		return errors.New("a limit is negative")
 	}
-	return nil
+	return c.Pace.check()
 }
 
 func checkScheme(u *url.URL, insecure bool) error {

@@ -30,6 +30,7 @@ type request struct {
 	action string
 	table  string // for errors; empty where the action has none
 	body   []byte
+	trial  *trial // it is part of; nil: waiting to be sent counts as trying
 }
 
 func (r request) String() string {
@@ -49,9 +50,20 @@ func (r request) unreadable(cause error) error {
 	return r.lost(fmt.Errorf("%w: %w", errUnreadable, cause))
 }
 
-// post makes one attempt. The answer is appended to buf[:0], its digest
-// checked. Errors are an *[Error] or a *transportError.
+// post makes one attempt, once the pace lets it. The answer is appended to
+// buf[:0], its digest checked. Errors are an *[Error] or a *transportError, or
+// the cause why ctx ended.
 func (in *Instance) post(ctx context.Context, r request, buf []byte) ([]byte, error) {
+	turn, err := in.pacer.lane(r.action).begin(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := in.attempt(ctx, r, buf)
+	turn.end(answer, err)
+	return answer, err
+}
+
+func (in *Instance) attempt(ctx context.Context, r request, buf []byte) ([]byte, error) {
 	bounded, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
 	answer, err := in.send(bounded, r, buf)
