@@ -210,6 +210,7 @@ type found struct {
 func (s *sender) deliver(ctx context.Context, p *parcel) ([]found, error) {
 	t := s.in.newTrial("BatchWriteRow", s.table)
 	for {
+		p.trial = t
 		left, err := s.attempt(ctx, p)
 		if err == nil {
 			return left.found, nil
@@ -257,7 +258,7 @@ func (s *sender) attempt(ctx context.Context, p *parcel) (left *parcel, err erro
 
 // exchange sends a request once and returns what became of its rows.
 func (s *sender) exchange(ctx context.Context, p *parcel) ([]rowResult, error) {
-	r := request{action: "BatchWriteRow", table: s.table, body: p.body()}
+	r := request{action: "BatchWriteRow", table: s.table, body: p.body(), trial: p.trial}
 	answer, err := s.in.post(ctx, r, nil)
 	if err != nil {
 		return nil, err
@@ -307,6 +308,7 @@ type parcel struct {
 	counts bool   // whether its rows are complete with it
 	cells  int    // of a part of a wide row: how many the row has with it
 
+	trial   *trial  // to deliver it; nil: it is sent once
 	found   []found // of the rows that were sent in it before
 	request []byte  // see body
 }
