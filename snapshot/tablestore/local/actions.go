@@ -50,6 +50,26 @@ var operations = map[string]operation{
 	"DescribeStream":   beside((*Server).describeStream),
 	"GetShardIterator": beside((*Server).getShardIterator),
 	"GetStreamRecord":  beside((*Server).getStreamRecord),
+
+	"ListTimeseriesTable":     beside((*Server).listTimeseriesTable),
+	"DescribeTimeseriesTable": beside((*Server).describeTimeseriesTable),
+	"CreateTimeseriesTable":   alone((*Server).createTimeseriesTable),
+	"UpdateTimeseriesTable":   alone((*Server).updateTimeseriesTable),
+	"DeleteTimeseriesTable":   alone((*Server).deleteTimeseriesTable),
+
+	"PutTimeseriesData":    beside((*Server).putTimeseriesData),
+	"GetTimeseriesData":    beside((*Server).getTimeseriesData),
+	"QueryTimeseriesMeta":  beside((*Server).queryTimeseriesMeta),
+	"UpdateTimeseriesMeta": beside((*Server).updateTimeseriesMeta),
+	"DeleteTimeseriesMeta": beside((*Server).deleteTimeseriesMeta),
+
+	"DescribeTimeseriesAnalyticalStore": beside((*Server).describeTimeseriesAnalyticalStore),
+	"CreateTimeseriesAnalyticalStore":   alone((*Server).createTimeseriesAnalyticalStore),
+	"UpdateTimeseriesAnalyticalStore":   alone((*Server).updateTimeseriesAnalyticalStore),
+	"DeleteTimeseriesAnalyticalStore":   alone((*Server).deleteTimeseriesAnalyticalStore),
+
+	"CreateTimeseriesLastpointIndex": alone((*Server).createTimeseriesLastpointIndex),
+	"DeleteTimeseriesLastpointIndex": alone((*Server).deleteTimeseriesLastpointIndex),
 }
 
 // message is a request's, of type T.
@@ -135,6 +155,7 @@ func unknownAction(action string) error {
 	switch action {
 	case "StartLocalTransaction", "CommitTransaction", "AbortTransaction",
 		"LoadTable", "UnloadTable",
+		"SplitTimeseriesScanTask", "ScanTimeseriesData",
 		"BulkImport", "BulkExport", "ComputeSplits", "ParallelScan", "SQLQuery", "Search",
 		"CreateDeliveryTask", "DeleteDeliveryTask", "DescribeDeliveryTask", "ListDeliveryTask":
 		return unsupported(action)

@@ -15,12 +15,20 @@ import (
 //	'r' id(8) primary key   a row, see stored
 //	's' id(8) shard(8) seq(8)
 //	                        a record of the table's stream, a StreamRecord
+//	'T' instance 00 table   a timeseries table's definition, JSON
+//	'm' id(8) identifiers   the metadata of a series, a TimeseriesMeta
+//	'p' id(8) identifiers time(8) fields
+//	                        a row of a series, PlainBuffer
 const (
 	prefixNextID    = 'i'
 	prefixIncrement = 'a'
 	prefixTable     = 't'
 	prefixRow       = 'r'
 	prefixRecord    = 's'
+
+	prefixSeriesTable = 'T'
+	prefixSeries      = 'm'
+	prefixPoint       = 'p'
 )
 
 func tableKey(instance, table string) []byte {

@@ -4,8 +4,8 @@
 //
 // It holds to the service's rules, so that what works here works there: limits,
 // cell versions and their deviation, time to live, AUTO_INCREMENT columns,
-// conditions, secondary indexes, the schemas of search indexes, streams, capacity units,
-// signatures and checksums. What it cannot do it
+// conditions, secondary indexes, the schemas of search indexes, streams, timeseries
+// tables, capacity units, signatures and checksums. What it cannot do it
 // refuses with an error of the service's kind. A write that was acknowledged is
 // there after a kill at any moment.
 //
@@ -87,6 +87,7 @@ type Server struct {
 	mu     sync.RWMutex
 	db     *pebble.DB // nil once closed
 	tables catalog
+	series map[string]map[string]*seriesTable // by instance and name
 	nextID uint64
 	recent map[string][]time.Time // by instance: when the last of the limited operations began
 
@@ -132,6 +133,9 @@ func Open(o Options) (*Server, error) {
 
 func (s *Server) load() (err error) {
 	if s.tables, err = loadCatalog(s.db); err != nil {
+		return err
+	}
+	if err = s.loadSeriesTables(); err != nil {
 		return err
 	}
 	if s.nextID, err = loadCounter(s.db, prefixNextID); err != nil {

@@ -34,6 +34,7 @@ type definition struct {
 	indexTables []*definition // as Indexes has them
 	main        string        // of an index table: the table it belongs to
 	built       time.Time     // likewise: when it can be read
+	lastpoint   bool          // its main table is a timeseries table
 }
 
 type keyColumn struct {
@@ -166,7 +167,8 @@ func (s *Server) store(b *pebble.Batch, d *definition) error {
 }
 
 func (s *Server) listTable(c call, _ *otsprotocol.ListTableRequest) (proto.Message, error) {
-	return &otsprotocol.ListTableResponse{TableNames: s.names(c.instance)}, nil
+	names := slices.DeleteFunc(s.names(c.instance), func(name string) bool { return s.tables[c.instance][name].lastpoint })
+	return &otsprotocol.ListTableResponse{TableNames: names}, nil
 }
 
 // names returns the names of the tables and secondary indexes of an instance.
@@ -204,13 +206,19 @@ func (d *definition) names() []string {
 
 // checkNew tells whether an instance has room for tables with these names.
 func (s *Server) checkNew(instance string, names ...string) error {
+	return s.checkRoom(instance, len(names), names...)
+}
+
+// checkRoom tells whether an instance has room for what counts for so many
+// tables and takes up these names.
+func (s *Server) checkRoom(instance string, slots int, names ...string) error {
 	tables := s.tables[instance]
 	for i, name := range names {
-		if tables[name] != nil || slices.Contains(names[:i], name) {
+		if tables[name] != nil || s.series[instance][name] != nil || slices.Contains(names[:i], name) {
 			return errTableExists()
 		}
 	}
-	if len(tables)+len(names) > maxTables {
+	if len(tables)+s.seriesSlots(instance)+slots > maxTables {
 		return errTableQuota()
 	}
 	return nil
