@@ -24,8 +24,13 @@ func (k *keys) add(rec arrow.RecordBatch) error {
 	if err := k.encoder.Reset(rec); err != nil {
 		return err
 	}
-	for i := range int(rec.NumRows()) {
-		k.next = k.encoder.AppendKey(k.next[:0], i)
+	return k.follow(int(rec.NumRows()), k.encoder.AppendKey)
+}
+
+// follow is add for n rows whose keys at appends.
+func (k *keys) follow(n int, at func(dst []byte, i int) []byte) error {
+	for i := range n {
+		k.next = at(k.next[:0], i)
 		if k.first == nil {
 			k.first = bytes.Clone(k.next)
 		} else if bytes.Compare(k.last, k.next) >= 0 {

@@ -11,12 +11,12 @@ import (
 	"github.com/otsnap/otsnap/manifest"
 )
 
-// keysIn returns the keys of the rows ReadRange yields.
+// keysIn returns the keys of the rows ReadSelection yields for a range.
 func keysIn(t testing.TB, data []byte, l row.Layout, c manifest.Chunk, within manifest.Range) ([]string, error) {
 	t.Helper()
 	var keys []string
 	e := row.NewEncoder(l)
-	for rec, err := range archive.ReadRange(t.Context(), data, l, c, within) {
+	for rec, err := range archive.ReadSelection(t.Context(), data, l, c, archive.Selection{Within: within}) {
 		if err != nil {
 			return keys, err
 		}
@@ -117,7 +117,7 @@ func TestRangesAreHeldToWhatWasSigned(t *testing.T) {
 func TestStoppingARangeIsNoError(t *testing.T) {
 	l := orders(t)
 	data, c := write(t, l, batches(t, 5, 5)...)
-	for _, err := range archive.ReadRange(t.Context(), data, l, c, manifest.Range{}) {
+	for _, err := range archive.ReadSelection(t.Context(), data, l, c, archive.Selection{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -112,21 +113,39 @@ func (r *reader) read(ctx context.Context, group int) (rec arrow.RecordBatch, er
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	err = guard(func() (err error) {
+	err = r.trying(ctx, group, func() (err error) {
 		rec, err = r.decode(ctx, group)
 		return err
 	})
+	return rec, err
+}
+
+// trying calls f, which decodes, and says what its error is.
+func (r *reader) trying(ctx context.Context, group int, f func() error) error {
+	err := guard(f)
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	if err != nil {
-		return nil, corrupt(fmt.Errorf("row group %d: %w", group, err))
+		return corrupt(fmt.Errorf("row group %d: %w", group, err))
 	}
-	return rec, nil
+	return nil
 }
 
 func (r *reader) decode(ctx context.Context, group int) (arrow.RecordBatch, error) {
-	records, err := r.arrow.GetRecordReader(ctx, nil, []int{group})
+	columns, err := r.columns(ctx, group, nil)
+	if err != nil {
+		return nil, err
+	}
+	rec := array.NewRecordBatch(r.schema, columns, r.rows[group])
+	release(columns)
+	return rec, r.order(rec)
+}
+
+// columns decodes the Parquet columns of those numbers, nil for all, and returns
+// the columns they make.
+func (r *reader) columns(ctx context.Context, group int, leaves []int) ([]arrow.Array, error) {
+	records, err := r.arrow.GetRecordReader(ctx, leaves, []int{group})
 	if err != nil {
 		return nil, err
 	}
@@ -138,8 +157,19 @@ func (r *reader) decode(ctx context.Context, group int) (arrow.RecordBatch, erro
 	if decoded.NumRows() != r.rows[group] {
 		return nil, fmt.Errorf("%d rows, its footer says %d", decoded.NumRows(), r.rows[group])
 	}
-	rec := array.NewRecordBatch(r.schema, decoded.Columns(), decoded.NumRows())
-	return rec, r.order(rec)
+	columns := slices.Clone(decoded.Columns())
+	for _, c := range columns {
+		c.Retain()
+	}
+	return columns, nil
+}
+
+func release(columns []arrow.Array) {
+	for _, c := range columns {
+		if c != nil {
+			c.Release()
+		}
+	}
 }
 
 // order holds the keys of the next record to ascending order and the signed
@@ -148,6 +178,11 @@ func (r *reader) order(rec arrow.RecordBatch) error {
 	if err := r.keys.add(rec); err != nil {
 		return err
 	}
+	return r.signed()
+}
+
+// signed holds the keys so far to the signed range.
+func (r *reader) signed() error {
 	if !bytes.Equal(r.keys.first, r.chunk.First) {
 		return fmt.Errorf("first key is %s, signed is %s", r.keys.format(r.keys.first), r.keys.format(r.chunk.First))
 	}

@@ -20,6 +20,8 @@ type Read struct {
 	Entry   Entry               // the snapshot, as Find returns it
 	Table   manifest.TableEntry // the table, as FindTable returns it
 	Within  manifest.Range      // keys to read; the zero Range is the whole table
+	Where   *row.Filter         // rows to read; nil: all
+	Columns []string            // patterns, as of path.Match, of the names of the cells to read; none: all
 	Workers int                 // chunks in work at once, each held in memory; 0: DefaultWorkers
 }
 
@@ -45,9 +47,10 @@ func FindTable(e Entry, name string) (manifest.TableEntry, error) {
 // archive.ErrCorrupt, manifest.ErrUntrusted and ErrInvalid are verdicts on the
 // archive, archive.ErrUnavailable is none.
 //
-// Only the pages and chunks that can have rows within the range are read, and
-// each is held to its signed size and digest first. It stops reading when the
-// caller does.
+// Only the pages and chunks are read that can have such rows, going by Within and
+// by what Where says of keys, and each is held to its signed size and digest
+// first. Of chunks only what is needed is decoded: see [archive.ReadSelection]. It
+// stops reading when the caller does.
 func (r Read) Rows(ctx context.Context) iter.Seq2[*row.Row, error] {
 	return func(yield func(*row.Row, error) bool) {
 		layout := row.Layout{Key: r.Table.Table.Key, Columns: r.Table.Table.Columns}
@@ -74,13 +77,18 @@ func (r Read) Rows(ctx context.Context) iter.Seq2[*row.Row, error] {
 // work at once.
 func (r Read) records(ctx context.Context) iter.Seq2[arrow.RecordBatch, error] {
 	return func(yield func(arrow.RecordBatch, error) bool) {
-		jobs, err := rangeJobs(ctx, r.Archive, r.Entry, r.Table, r.Within)
+		selection := archive.Selection{Within: r.Within, Where: r.Where, Columns: r.Columns}
+		if err := selection.Check(r.Table.Table.Key); err != nil {
+			yield(nil, err)
+			return
+		}
+		jobs, err := rangeJobs(ctx, r.Archive, r.Entry, r.Table, selection.Keys(r.Table.Table.Key))
 		if err != nil {
 			yield(nil, err)
 			return
 		}
 		produce := func(ctx context.Context, n int, send func(arrow.RecordBatch) error) error {
-			return r.chunk(ctx, jobs[n], send)
+			return r.chunk(ctx, jobs[n], selection, send)
 		}
 		for rec, err := range ordered(ctx, len(jobs), orDefault(r.Workers, DefaultWorkers), produce) {
 			if !yield(rec, err) {
@@ -90,14 +98,14 @@ func (r Read) records(ctx context.Context) iter.Seq2[arrow.RecordBatch, error] {
 	}
 }
 
-// chunk sends the records of one chunk on.
-func (r Read) chunk(ctx context.Context, j job, send func(arrow.RecordBatch) error) error {
+// chunk sends the selected rows of one chunk on.
+func (r Read) chunk(ctx context.Context, j job, s archive.Selection, send func(arrow.RecordBatch) error) error {
 	object := j.object()
 	data, err := archive.Fetch(ctx, r.Archive.Store, object)
 	if err != nil {
 		return missing(object.Name, err)
 	}
-	for rec, err := range archive.ReadRange(ctx, data, *j.layout, j.chunk, r.Within) {
+	for rec, err := range archive.ReadSelection(ctx, data, *j.layout, j.chunk, s) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", object.Name, err)
 		}
@@ -129,7 +137,7 @@ func rangeJobs(ctx context.Context, a *Archive, e Entry, t manifest.TableEntry, 
 		pages, err = somePages(ctx, a, e, part)
 	}
 	if err != nil {
-		return nil, inTable(t.Table, err)
+		return nil, err
 	}
 	var jobs []job
 	for _, j := range tableJobs(e, part, pages) {

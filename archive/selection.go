@@ -1,0 +1,256 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"path"
+	"slices"
+	"sort"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/otsnap/otsnap/archive/row"
+	"github.com/otsnap/otsnap/manifest"
+)
+
+// Selection is a part of a table. The zero Selection is all of it.
+type Selection struct {
+	Within  manifest.Range // of the rows' keys; bounds may be cut anywhere in a value
+	Where   *row.Filter    // what the rows match; nil: all do
+	Columns []string       // patterns, as of [path.Match], of the names of the cells; none: all
+}
+
+// Keys returns a range no key of the selected rows is outside of, by Within and
+// by what Where says of keys: what lies outside need not be fetched.
+func (s Selection) Keys(key []manifest.KeyColumn) manifest.Range {
+	return row.Intersect(s.Within, s.Where.Keys(key))
+}
+
+// Check refuses patterns that are none, and a Where that compares a column of the
+// key with a value of another type.
+func (s Selection) Check(key []manifest.KeyColumn) error {
+	for _, pattern := range s.Columns {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			return fmt.Errorf("archive: %q is no pattern of names", pattern)
+		}
+	}
+	return s.Where.Check(key)
+}
+
+// takes returns what tells the names of selected cells, nil if all are.
+func (s Selection) takes() func(name []byte) bool {
+	if len(s.Columns) == 0 {
+		return nil
+	}
+	known := map[string]bool{}
+	return func(name []byte) bool {
+		taken, ok := known[string(name)]
+		if ok {
+			return taken
+		}
+		taken = slices.ContainsFunc(s.Columns, func(pattern string) bool {
+			match, _ := path.Match(pattern, string(name))
+			return match
+		})
+		const enough = 1 << 16 // of names; a table may have more than memory
+		if len(known) < enough {
+			known[string(name)] = taken
+		}
+		return taken
+	}
+}
+
+// ReadSelection is [Read] for the selected rows of a chunk. Of each it has the key
+// and all versions of the cells selected, which may be none.
+//
+// Row groups that cannot have such rows, going by the smallest and largest values
+// their footer names, are not decoded; nor are, where no row matches, columns
+// that do not tell which rows do, and columns that are not selected. Keys that
+// are decoded must lie between the values the footer names. What is not decoded
+// is not checked.
+func ReadSelection(ctx context.Context, data []byte, l row.Layout, c manifest.Chunk, s Selection) iter.Seq2[arrow.RecordBatch, error] {
+	return func(yield func(arrow.RecordBatch, error) bool) {
+		err := s.Check(l.Key)
+		var r *reader
+		if err == nil {
+			r, err = open(data, l, c)
+		}
+		if err == nil {
+			mem := memory.NewGoAllocator()
+			x := selecting{reader: r, layout: l, where: s.Where, within: s.Keys(l.Key), picker: row.NewSelector(mem, l, s.Where, s.takes())}
+			err = x.groups(ctx, yield)
+		}
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(nil, fmt.Errorf("archive: chunk %s: %w", c.Name, err))
+		}
+	}
+}
+
+// errStopped says that no more rows are wanted.
+var errStopped = errors.New("stopped")
+
+// selecting reads a selection of a chunk.
+type selecting struct {
+	*reader
+	layout row.Layout
+	where  *row.Filter
+	within manifest.Range
+	picker *row.Selector
+	match  []int // rows of the group at hand
+}
+
+func (x *selecting) groups(ctx context.Context, yield func(arrow.RecordBatch, error) bool) error {
+	for group := range x.reader.groups {
+		of, possible, err := x.outlook(group)
+		if err != nil {
+			return corrupt(fmt.Errorf("row group %d: %w", group, err))
+		}
+		if !possible {
+			continue
+		}
+		if group > 0 && x.keys.first == nil {
+			x.keys.first = x.chunk.First // of a group that is not decoded
+		}
+		if err := x.group(ctx, group, of, yield); err != nil {
+			return err
+		}
+		if group == x.reader.groups-1 {
+			return x.end()
+		}
+	}
+	return nil
+}
+
+// outlook returns a range no key of a group is outside of, and whether the group
+// may have rows that are selected.
+func (x *selecting) outlook(group int) (of manifest.Range, possible bool, err error) {
+	err = guard(func() (err error) {
+		if of, err = x.bounds(x.layout, group); err != nil || !Overlap(of, x.within) {
+			return err
+		}
+		var e row.Extent
+		if e, err = x.extent(group); err == nil {
+			possible = x.where.Possible(x.layout, e)
+		}
+		return err
+	})
+	return of, possible, err
+}
+
+// group yields the selected rows of a row group.
+func (x *selecting) group(ctx context.Context, group int, of manifest.Range, yield func(arrow.RecordBatch, error) bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	columns := make([]arrow.Array, x.schema.NumFields())
+	defer func() { release(columns) }()
+	decide, want := x.picker.Decides(), x.picker.Wants()
+	err := x.trying(ctx, group, func() error {
+		if err := x.decode(ctx, group, columns, decide); err != nil {
+			return err
+		}
+		return x.matches(group, of)
+	})
+	if err != nil || len(x.match) == 0 {
+		return err
+	}
+	err = x.trying(ctx, group, func() error { return x.decode(ctx, group, columns, want) })
+	if err != nil {
+		return err
+	}
+	for rows := x.match; len(rows) > 0; {
+		var rec arrow.RecordBatch
+		if rec, rows, err = x.picker.Pick(rows); err != nil {
+			return corrupt(fmt.Errorf("row group %d: %w", group, err))
+		}
+		more := yield(rec, nil)
+		rec.Release()
+		if !more {
+			return errStopped
+		}
+	}
+	return nil
+}
+
+// decode decodes those of the columns asked for that are not there yet.
+func (x *selecting) decode(ctx context.Context, group int, columns []arrow.Array, ask []bool) error {
+	var leaves, fields []int
+	leaf := 0
+	for i, f := range x.schema.Fields() {
+		n := leavesOf(f.Type)
+		if ask[i] && columns[i] == nil {
+			fields = append(fields, i)
+			for j := range n {
+				leaves = append(leaves, leaf+j)
+			}
+		}
+		leaf += n
+	}
+	if len(fields) > 0 {
+		decoded, err := x.reader.columns(ctx, group, leaves)
+		if err != nil {
+			return err
+		}
+		for i, c := range decoded {
+			columns[fields[i]] = c
+		}
+	}
+	return x.picker.Reset(columns, int(x.rows[group]))
+}
+
+// leavesOf returns how many Parquet columns a column has.
+func leavesOf(t arrow.DataType) int {
+	switch t := t.(type) {
+	case *arrow.ListType:
+		return leavesOf(t.Elem())
+	case *arrow.StructType:
+		n := 0
+		for _, f := range t.Fields() {
+			n += leavesOf(f.Type)
+		}
+		return n
+	}
+	return 1
+}
+
+// matches finds the rows of the group that are selected, and checks the keys of
+// all.
+func (x *selecting) matches(group int, of manifest.Range) (err error) {
+	n := int(x.rows[group])
+	if err := x.keys.follow(n, x.picker.AppendKey); err != nil {
+		return err
+	}
+	if err := x.signed(); err != nil {
+		return err
+	}
+	key := func(i int) manifest.Key { return x.picker.AppendKey(nil, i) }
+	if !Contains(of, key(0)) || !Contains(of, key(n-1)) {
+		return fmt.Errorf("keys %s to %s are not between the values the footer names", x.keys.format(key(0)), x.keys.format(key(n-1)))
+	}
+	from := sort.Search(n, func(i int) bool { return bytes.Compare(key(i), x.within.From) >= 0 })
+	to := sort.Search(n, func(i int) bool { return !before(key(i), x.within.To) })
+	x.match, err = x.picker.Match(x.match[:0], from, to)
+	return err
+}
+
+// extent returns what the footer tells of the values of a row group.
+func (x *selecting) extent(group int) (e row.Extent, err error) {
+	meta := x.arrow.ParquetReader().MetaData().RowGroup(group)
+	all := make([]row.Bounds, meta.NumColumns())
+	for i := range all {
+		c, err := meta.ColumnChunk(i)
+		if err != nil {
+			return row.Extent{}, err
+		}
+		if all[i], err = boundsOf(c, x.reader.rows[group]); err != nil {
+			return row.Extent{}, err
+		}
+	}
+	keys := len(x.layout.Key)
+	columns := keys + len(x.layout.Columns)
+	more := len(all) - row.MoreTypes // the values in __more, behind name and version
+	return row.Extent{Keys: all[:keys], Columns: all[keys:columns], Names: all[more-2], Values: all[more:]}, nil
+}
