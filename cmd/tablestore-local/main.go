@@ -42,13 +42,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("tablestore-local", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	listen := flags.String("listen", "127.0.0.1:8087", "`address` to listen on; port 0 takes a free one")
-	dir := flags.String("dir", "", "`directory` to keep tables in; without it they are gone when the server stops")
 	remote := flags.Bool("allow-remote", false, "allow an address other machines can reach")
-	seed := flags.Uint64("seed", 1, "`number` that decides which requests meet a fault")
-	build := flags.Duration("index-build", 0, "`time` a new index over rows that are there takes to be ready; without it CreateIndex is answered when it is")
-	shard := flags.Int("shard-records", 0, "`number` of records after which a shard of a stream splits; 0 is 100,000")
+	o := local.Options{Keys: accessKey()}
+	flags.StringVar(&o.Dir, "dir", "", "`directory` to keep tables in; without it they are gone when the server stops")
+	flags.Uint64Var(&o.Seed, "seed", 1, "`number` that decides which requests meet a fault")
+	flags.DurationVar(&o.IndexBuild, "index-build", 0, "`time` a new index over rows that are there takes to be ready; without it CreateIndex is answered when it is")
+	flags.IntVar(&o.ShardRecords, "shard-records", 0, "`number` of records after which a shard of a stream splits; 0 is 100,000")
+	flags.Int64Var(&o.PartitionWrites, "partition-writes", 0, "write capacity `units` a table, being one partition, takes in a second before further rows are answered OTSServerBusy; 0 is no limit")
+	flags.IntVar(&o.TableOps, "table-ops", 0, "`number` of operations in a second that make, change or delete tables and indexes; the service takes 10, 0 is no limit")
 	var faults []local.Fault
-	flags.Func("fault", "let requests go wrong, as in BatchWriteRow:busy:0.01 (`action:kind`[:probability][:times=N][:after=N][:rows=SHARE]); may be repeated", func(text string) error {
+	flags.Func("fault", "let requests go wrong, as in BatchWriteRow:busy:0.01 or *:busy:after=100:for=60s; a `fault` is "+local.FaultSyntax+"; may be repeated", func(text string) error {
 		fault, err := local.ParseFault(text)
 		faults = append(faults, fault)
 		return err
@@ -66,10 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer listener.Close()
-	if *build < 0 || *shard < 0 {
-		return errors.New("--index-build and --shard-records cannot be negative")
-	}
-	server, err := local.Open(local.Options{Dir: *dir, Keys: accessKey(), Seed: *seed, IndexBuild: *build, ShardRecords: *shard})
+	server, err := local.Open(o)
 	if err != nil {
 		return err
 	}

@@ -100,6 +100,45 @@ func TestIndexesTakeTimeAndShardsSplitAsAsked(t *testing.T) {
 	}
 }
 
+func TestTheServerIsLimitedAsAsked(t *testing.T) {
+	t.Setenv("TABLESTORE_LOCAL_ACCESS_KEY_ID", "me")
+	t.Setenv("TABLESTORE_LOCAL_ACCESS_KEY_SECRET", "secret")
+	c, stop := start(t, "--table-ops", "1", "--partition-writes", "1", "--fault", "GetRow:busy:for=1h")
+	defer stop()
+	create := func(name string) error {
+		meta := &tablestore.TableMeta{TableName: name}
+		meta.AddPrimaryKeyColumn("k", tablestore.PrimaryKeyType_STRING)
+		_, err := c.CreateTable(&tablestore.CreateTableRequest{TableMeta: meta,
+			TableOption: &tablestore.TableOption{TimeToAlive: -1, MaxVersion: 1}, ReservedThroughput: &tablestore.ReservedThroughput{}})
+		return err
+	}
+	if err := create("t"); err != nil {
+		t.Fatal(err)
+	}
+	if err := create("u"); err == nil || !strings.Contains(err.Error(), "Too frequent table operations") {
+		t.Errorf("a second table in a second: %v", err)
+	}
+	pk := &tablestore.PrimaryKey{}
+	pk.AddPrimaryKeyColumn("k", "a")
+	change := &tablestore.PutRowChange{TableName: "t", PrimaryKey: pk}
+	change.SetCondition(tablestore.RowExistenceExpectation_IGNORE)
+	busy := 0
+	for range 10 {
+		if _, err := c.PutRow(&tablestore.PutRowRequest{PutRowChange: change}); err != nil && strings.Contains(err.Error(), "OTSServerBusy") {
+			busy++
+		}
+	}
+	if busy == 0 {
+		t.Error("a table of one unit a second takes ten rows at once")
+	}
+	for range 3 {
+		_, err := c.GetRow(&tablestore.GetRowRequest{SingleRowQueryCriteria: &tablestore.SingleRowQueryCriteria{TableName: "t", PrimaryKey: pk, MaxVersion: 1}})
+		if err == nil || !strings.Contains(err.Error(), "OTSServerBusy") {
+			t.Errorf("a read in an hour of trouble: %v", err)
+		}
+	}
+}
+
 func TestTheServerIsForThisMachine(t *testing.T) {
 	for _, address := range []string{":0", "0.0.0.0:0", "[::]:0"} {
 		err := run(t.Context(), []string{"--listen", address}, io.Discard, io.Discard)
@@ -123,6 +162,9 @@ func TestBadUsage(t *testing.T) {
 		"extra":                 `unexpected argument "extra"`,
 		"--index-build -1s":     "cannot be negative",
 		"--shard-records -1":    "cannot be negative",
+		"--partition-writes -1": "cannot be negative",
+		"--table-ops -1":        "cannot be negative",
+		"--fault *:busy:for=60": "missing unit",
 	} {
 		var stderr strings.Builder
 		err := run(t.Context(), strings.Fields(args), io.Discard, &stderr)

@@ -68,8 +68,8 @@ type Fault struct {
 	Rows float64
 }
 
-// faultSyntax is what ParseFault reads.
-const faultSyntax = "action:kind[:probability][:times=N][:after=N][:for=TIME][:rows=SHARE]"
+// FaultSyntax is what [ParseFault] reads, for people.
+const FaultSyntax = "action:kind[:probability][:times=N][:after=N][:for=TIME][:rows=SHARE]"
 
 // ParseFault reads a fault as a command line gives it: an action or *, a kind,
 // and then in any order a probability, times=N, after=N, for=TIME and rows=SHARE,
@@ -77,7 +77,7 @@ const faultSyntax = "action:kind[:probability][:times=N][:after=N][:for=TIME][:r
 func ParseFault(text string) (Fault, error) {
 	parts := strings.Split(text, ":")
 	if len(parts) < 2 {
-		return Fault{}, fmt.Errorf("local: fault %q: want %s", text, faultSyntax)
+		return Fault{}, fmt.Errorf("local: fault %q: want %s", text, FaultSyntax)
 	}
 	f := Fault{Action: parts[0], Kind: FaultKind(parts[1])}
 	if f.Action == "*" {

@@ -99,6 +99,9 @@ type Server struct {
 // Open opens a server. A directory is made if there is none and can be open in
 // one server at a time.
 func Open(o Options) (*Server, error) {
+	if o.IndexBuild < 0 || o.ShardRecords < 0 || o.PartitionWrites < 0 || o.TableOps < 0 {
+		return nil, errors.New("local: open: times and numbers in the options cannot be negative")
+	}
 	s := &Server{
 		keys:    o.Keys,
 		clock:   o.Clock,
