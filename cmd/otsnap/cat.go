@@ -27,6 +27,7 @@ type catOptions struct {
 	archive  archiveFlags
 	snapshot string
 	keys     keyFlags
+	where    string
 	columns  []string
 	versions string
 	format   string
@@ -55,6 +56,23 @@ A KEY is values with commas between, one for each column of the primary key:
 For --from, --to and --prefix values at the end may be left out. The last STRING
 of --prefix may be cut short with a star: --prefix 'US,Ber*'.
 
+--where prints only rows of which a CONDITION is true. It is made, with and, or,
+not and parentheses, of
+  NAME = LITERAL           also != < <= > >=
+  NAME in (LITERAL, …)     equal to one of them
+  NAME like 'a%b_c'        % is any run of characters, _ is one
+  NAME prefix LITERAL      the STRING or BINARY starts so, whatever is in it
+  exists NAME              also NAME is null, NAME is not null
+NAME is a column of the key or a cell, of which the newest version counts. It
+stands in "double quotes" if it is a keyword. LITERAL is 12, an INTEGER; 1.5, a
+DOUBLE; 'text', a STRING, in which '' is a quote; true or false; x'00ff', a BINARY.
+A comparison, != too, is false of a row without the cell, and of a cell of another
+type; not (NAME = 1) is true of it. INTEGER and DOUBLE are both numbers, compared
+exactly: 12 equals 12.0. STRING and BINARY compare byte by byte. Conditions on the
+first columns of the key, joined by and, save fetching chunks; others save
+decoding the parts of chunks that cannot have such rows. What is not decoded is
+not checked, but for the signed digest of the whole chunk.
+
 A line of JSON is {"key":{NAME:VALUE…},"cells":{NAME:VALUE…}}, where an INTEGER
 has neither point nor exponent, of up to 64 bits; a DOUBLE always has one of them;
 a BINARY is {"b64":"…"}. With --versions all a cell is [{"ts":MILLISECONDS,
@@ -65,7 +83,8 @@ CSV has a column for each of the key's and for each that the archive has or
 --columns has no pattern. An absent cell is empty, an empty STRING is "", a
 BINARY is base64. With --versions all there is a line for each version: key,
 name, ts, type, value.`,
-		Example: `  otsnap cat /backup/shop orders | jq -c 'select(.cells.total > 100)'
+		Example: `  otsnap cat /backup/shop orders --where "total > 100 and country in ('DE', 'FR')"
+  otsnap cat /backup/shop orders --where "not exists paid or note like '%late%'" --columns paid,note
   otsnap cat /backup/shop orders --key US,7 --versions all
   otsnap cat /backup/shop orders --from US --to UT --columns 'total,ship_*' --format csv --out us.csv`,
 		Args: arguments([]string{"ARCHIVE", "TABLE"}, 0),
@@ -80,6 +99,7 @@ name, ts, type, value.`,
 	o.keys.add(cmd)
 	addSnapshotFlag(cmd, &o.snapshot, "the newest")
 	addWorkersFlag(cmd, &o.workers)
+	cmd.Flags().StringVar(&o.where, "where", "", "`CONDITION` rows have to meet, as total > 100; see above")
 	cmd.Flags().StringSliceVar(&o.columns, "columns", nil, "cells to print, as `NAMES` or globs with commas between (default: all); rows without any are printed too")
 	cmd.Flags().StringVar(&o.versions, "versions", "newest", "`WHICH` versions of a cell: newest or all")
 	cmd.Flags().StringVar(&o.format, "format", "jsonl", "`FORMAT`: jsonl or csv")
@@ -104,7 +124,42 @@ func (o *catOptions) check(cmd *cobra.Command, json bool) error {
 			return usage(cmd, "--columns %q is no pattern", glob)
 		}
 	}
+	if o.where == "" && cmd.Flags().Changed("where") {
+		return usage(cmd, "--where: the condition is empty")
+	}
+	if _, err := o.filter(); err != nil {
+		return err
+	}
 	return o.keys.check(cmd)
+}
+
+// filter returns the filter of --where, nil if there is none.
+func (o *catOptions) filter() (*row.Filter, error) {
+	if o.where == "" {
+		return nil, nil
+	}
+	f, err := row.ParseFilter(o.where)
+	if err != nil {
+		return nil, advise(misused("--where %s: %w", console.Quote(o.where), err), "what a condition is made of: otsnap cat --help")
+	}
+	return f, nil
+}
+
+// read returns what is to be read of a table.
+func (o *catOptions) read(from *reading) (snapshot.Read, error) {
+	read := snapshot.Read{Archive: from.from.Archive, Entry: from.entry, Table: from.table, Columns: o.columns, Workers: o.workers}
+	key := from.table.Table.Key
+	var err error
+	if read.Within, err = o.keys.within(key); err != nil {
+		return read, err
+	}
+	if read.Where, err = o.filter(); err != nil {
+		return read, err
+	}
+	if err := read.Where.Check(key); err != nil {
+		return read, advise(misused("--where: %w", err), "the key is %s", keyText(key))
+	}
+	return read, nil
 }
 
 // keyFlags choose keys of a table.
@@ -205,7 +260,7 @@ func (a *app) cat(ctx context.Context, location, table string, o catOptions) err
 	if err != nil {
 		return err
 	}
-	within, err := o.keys.within(from.table.Table.Key)
+	read, err := o.read(from)
 	if err != nil {
 		return err
 	}
@@ -216,15 +271,15 @@ func (a *app) cat(ctx context.Context, location, table string, o catOptions) err
 	defer out.discard()
 	chosen := newCellChoice(o.columns)
 	printer := o.printer(out, from.table.Table, chosen)
-	n, err := o.print(ctx, snapshot.Read{Archive: from.from.Archive, Entry: from.entry, Table: from.table, Within: within, Workers: o.workers}, printer)
+	n, err := o.print(ctx, read, printer)
 	if err != nil {
 		return errors.Join(err, out.Flush())
 	}
 	if err := out.keep(); err != nil {
 		return err
 	}
-	if n == 0 && o.keys.key != "" {
-		return fmt.Errorf("table %s: no row has the key %s in snapshot %d", table, row.FormatKey(from.table.Table.Key, within.From), from.entry.Manifest.Seq)
+	if n == 0 && o.keys.key != "" && read.Where == nil {
+		return fmt.Errorf("table %s: no row has the key %s in snapshot %d", table, row.FormatKey(from.table.Table.Key, read.Within.From), from.entry.Manifest.Seq)
 	}
 	a.warn("%s of %s from snapshot %d (%s): read %s in %s", console.Count(n, "row"), console.Quote(table),
 		from.entry.Manifest.Seq, from.entry.Manifest.Snapshot, from.counted, a.took())

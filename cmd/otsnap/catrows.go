@@ -203,6 +203,9 @@ func (c *csvRows) row(r *row.Row) error {
 	clear(c.values)
 	c.left = c.left[:0]
 	for name, versions := range attributes(r.Cells) {
+		if !c.chosen.takes(name) {
+			continue
+		}
 		newest := &versions[0]
 		i, has := c.number[name]
 		switch {
