@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	ots "github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
-	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
-	"github.com/golang/protobuf/proto"
 )
 
 // control asks the service about tables through its SDK. The SDK writes the
@@ -68,10 +66,6 @@ func (in *Instance) carry(ctx context.Context, table string, req *http.Request) 
 	if err != nil {
 		return nil, err
 	}
-	answer, err = complete(r.action, answer)
-	if err != nil {
-		return nil, r.unreadable(err)
-	}
 	return &http.Response{
 		StatusCode: http.StatusOK,
 		Proto:      "HTTP/1.1",
@@ -92,27 +86,4 @@ func guard(do func() error) (err error) {
 		}
 	}()
 	return do()
-}
-
-// defaultDeviation is what the service documents for a table whose description
-// does not name its own.
-const defaultDeviation = 86400
-
-// complete adds to an answer what is optional in the protocol and taken for
-// granted by the SDK.
-func complete(action string, answer []byte) ([]byte, error) {
-	if action != "DescribeTable" {
-		return answer, nil
-	}
-	m := new(otsprotocol.DescribeTableResponse)
-	if err := proto.Unmarshal(answer, m); err != nil {
-		return nil, err
-	}
-	if o := m.TableOptions; o.DeviationCellVersionInSec == nil {
-		o.DeviationCellVersionInSec = proto.Int64(defaultDeviation)
-	}
-	capacity := m.ReservedThroughputDetails.CapacityUnit
-	capacity.Read = proto.Int32(capacity.GetRead())
-	capacity.Write = proto.Int32(capacity.GetWrite())
-	return proto.Marshal(m)
 }

@@ -232,14 +232,26 @@ func settings(table manifest.Table) *otsprotocol.UpdateTableRequest {
 // deviation of 0, which would leave the one of [bare], and panics when the
 // answer says nothing of the stream.
 func (in *Instance) update(ctx context.Context, u *otsprotocol.UpdateTableRequest) error {
-	body, err := proto.Marshal(u)
+	return in.ask(ctx, "UpdateTable", u.GetTableName(), u, nil)
+}
+
+// ask sends a message and reads the answer, unless what it says does not matter:
+// nil.
+func (in *Instance) ask(ctx context.Context, action, table string, question, answer proto.Message) error {
+	body, err := proto.Marshal(question)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", request{action: action, table: table}, err)
 	}
-	r := request{action: "UpdateTable", table: u.GetTableName(), body: body}
+	r := request{action: action, table: table, body: body}
 	return in.retry(ctx, r.action, r.table, func() error {
-		_, err := in.post(ctx, r, nil)
-		return err
+		said, err := in.post(ctx, r, nil)
+		if err != nil || answer == nil {
+			return err
+		}
+		if err := proto.Unmarshal(said, answer); err != nil {
+			return r.unreadable(err)
+		}
+		return nil
 	})
 }
 
@@ -258,14 +270,4 @@ func throughput(t manifest.Throughput) *otsprotocol.ReservedThroughput {
 		Read:  proto.Int32(int32(t.Read)),
 		Write: proto.Int32(int32(t.Write)),
 	}}
-}
-
-// CreateIndex makes a secondary index of the rows that are there.
-func (in *Instance) CreateIndex(context.Context, manifest.Table, manifest.Index) error {
-	return errors.ErrUnsupported
-}
-
-// CreateSearchIndex makes a search index of the rows that are there.
-func (in *Instance) CreateSearchIndex(context.Context, manifest.Table, manifest.SearchIndex) error {
-	return errors.ErrUnsupported
 }

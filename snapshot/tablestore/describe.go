@@ -2,13 +2,14 @@ package tablestore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 
 	ots "github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
+	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
+	"github.com/golang/protobuf/proto"
 	"github.com/otsnap/otsnap/archive/row"
 	"github.com/otsnap/otsnap/manifest"
 )
@@ -39,7 +40,7 @@ func (in *Instance) tables(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		for _, index := range described.IndexMetas {
-			indexes[index.IndexName] = true
+			indexes[index.GetName()] = true
 		}
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return indexes[name] })
@@ -58,12 +59,12 @@ func (in *Instance) list(ctx context.Context) (names []string, err error) {
 	return names, err
 }
 
-func (in *Instance) describe(ctx context.Context, table string) (described *ots.DescribeTableResponse, err error) {
-	err = in.control(ctx, "DescribeTable", table, func(sdk *ots.TableStoreClient) (err error) {
-		described, err = sdk.DescribeTable(&ots.DescribeTableRequest{TableName: table})
-		return err
-	})
-	return described, err
+// describe asks through a request of our own because the SDK leaves out a part of
+// the answer.
+func (in *Instance) describe(ctx context.Context, table string) (*otsprotocol.DescribeTableResponse, error) {
+	question := &otsprotocol.DescribeTableRequest{TableName: proto.String(table)}
+	described := new(otsprotocol.DescribeTableResponse)
+	return described, in.ask(ctx, "DescribeTable", table, question, described)
 }
 
 // untold is what a table may have and no request tells of.
@@ -93,41 +94,39 @@ func (in *Instance) Describe(ctx context.Context, table string) (manifest.Table,
 	return t, nil
 }
 
-func tableOf(d *ots.DescribeTableResponse) (manifest.Table, error) {
+// defaultDeviation is what the service documents for a table whose description
+// does not name its own.
+const defaultDeviation = 86400
+
+func tableOf(d *otsprotocol.DescribeTableResponse) (manifest.Table, error) {
 	t := manifest.Table{
-		Name:          d.TableMeta.TableName,
+		Name:          d.TableMeta.GetTableName(),
 		Key:           []manifest.KeyColumn{},
 		Defined:       []manifest.Column{},
 		Indexes:       []manifest.Index{},
 		SearchIndexes: []manifest.SearchIndex{},
-		NotCaptured:   slices.Clone(untold),
-		Options: manifest.Options{
-			TTL:           int64(d.TableOption.TimeToAlive),
-			MaxVersions:   int64(d.TableOption.MaxVersion),
-			Deviation:     d.TableOption.DeviationCellVersionInSec,
-			AllowUpdate:   *d.TableOption.AllowUpdate,
-			UpdateFullRow: *d.TableOption.UpdateFullRow,
-		},
+		NotCaptured:   slices.Concat(untold, notKept(d)),
+		Options:       optionsOf(d.TableOptions),
 		Throughput: manifest.Throughput{
-			Read:  int64(d.ReservedThroughput.Readcap),
-			Write: int64(d.ReservedThroughput.Writecap),
+			Read:  int64(d.ReservedThroughputDetails.GetCapacityUnit().GetRead()),
+			Write: int64(d.ReservedThroughputDetails.GetCapacityUnit().GetWrite()),
 		},
 		Stream:     streamOf(d.StreamDetails),
-		Encryption: encryptionOf(d.SSEDetails),
+		Encryption: encryptionOf(d.SseDetails),
 	}
-	for _, c := range d.TableMeta.SchemaEntry {
+	for _, c := range d.TableMeta.PrimaryKey {
 		key, err := keyColumnOf(c)
 		if err != nil {
 			return t, err
 		}
 		t.Key = append(t.Key, key)
 	}
-	for _, c := range d.TableMeta.DefinedColumns {
-		typ, ok := definedTypes[c.ColumnType]
+	for _, c := range d.TableMeta.DefinedColumn {
+		typ, ok := definedTypes[c.GetType()]
 		if !ok {
-			return t, fmt.Errorf("predefined column %q has type %d, which is not known", c.Name, c.ColumnType)
+			return t, fmt.Errorf("predefined column %q has type %d, which is not known", c.GetName(), c.GetType())
 		}
-		t.Defined = append(t.Defined, manifest.Column{Name: c.Name, Type: typ})
+		t.Defined = append(t.Defined, manifest.Column{Name: c.GetName(), Type: typ})
 	}
 	for _, index := range d.IndexMetas {
 		t.Indexes = append(t.Indexes, indexOf(index))
@@ -135,65 +134,93 @@ func tableOf(d *ots.DescribeTableResponse) (manifest.Table, error) {
 	return t, nil
 }
 
-var keyTypes = map[ots.PrimaryKeyType]manifest.Type{
-	ots.PrimaryKeyType_INTEGER: manifest.Integer,
-	ots.PrimaryKeyType_STRING:  manifest.String,
-	ots.PrimaryKeyType_BINARY:  manifest.Binary,
-}
-
-var definedTypes = map[ots.DefinedColumnType]manifest.Type{
-	ots.DefinedColumn_INTEGER: manifest.Integer,
-	ots.DefinedColumn_DOUBLE:  manifest.Double,
-	ots.DefinedColumn_BOOLEAN: manifest.Boolean,
-	ots.DefinedColumn_STRING:  manifest.String,
-	ots.DefinedColumn_BINARY:  manifest.Binary,
-}
-
-func keyColumnOf(c *ots.PrimaryKeySchema) (manifest.KeyColumn, error) {
-	typ, ok := keyTypes[*c.Type]
-	if !ok {
-		return manifest.KeyColumn{}, fmt.Errorf("primary key column %q has type %d, which is not known", *c.Name, *c.Type)
+// optionsOf fills in what the service documents where a description is silent.
+func optionsOf(o *otsprotocol.TableOptions) manifest.Options {
+	options := manifest.Options{
+		TTL:           int64(o.GetTimeToLive()),
+		MaxVersions:   int64(o.GetMaxVersions()),
+		Deviation:     defaultDeviation,
+		AllowUpdate:   o.AllowUpdate == nil || o.GetAllowUpdate(),
+		UpdateFullRow: o.GetUpdateFullRow(),
 	}
-	return manifest.KeyColumn{
-		Name:          *c.Name,
-		Type:          typ,
-		AutoIncrement: c.Option != nil && *c.Option == ots.AUTO_INCREMENT,
-	}, nil
+	if o.DeviationCellVersionInSec != nil {
+		options.Deviation = o.GetDeviationCellVersionInSec()
+	}
+	return options
 }
 
-func streamOf(d *ots.StreamDetails) manifest.Stream {
-	if d == nil || !d.EnableStream {
+// notKept names what a description says of a table and [manifest.Table] has no
+// place for, if it is not what a table gets that is made anew.
+func notKept(d *otsprotocol.DescribeTableResponse) (notes []string) {
+	if n := len(d.ShardSplits); n > 0 {
+		notes = append(notes, fmt.Sprintf("partitions: the %d points at which the table is split", n))
+	}
+	if o := d.TableOptions; o.BloomFilterType != nil || o.BlockSize != nil {
+		notes = append(notes, "table options: bloom filter and block size")
+	}
+	for _, m := range d.IndexMetas {
+		if want := updateMode(m.GetIndexType()); m.GetIndexUpdateMode() != want {
+			notes = append(notes, fmt.Sprintf("secondary index %s: its update mode %s", m.GetName(), m.GetIndexUpdateMode()))
+		}
+	}
+	return notes
+}
+
+var keyTypes = map[otsprotocol.PrimaryKeyType]manifest.Type{
+	otsprotocol.PrimaryKeyType_INTEGER: manifest.Integer,
+	otsprotocol.PrimaryKeyType_STRING:  manifest.String,
+	otsprotocol.PrimaryKeyType_BINARY:  manifest.Binary,
+}
+
+var definedTypes = map[otsprotocol.DefinedColumnType]manifest.Type{
+	otsprotocol.DefinedColumnType_DCT_INTEGER: manifest.Integer,
+	otsprotocol.DefinedColumnType_DCT_DOUBLE:  manifest.Double,
+	otsprotocol.DefinedColumnType_DCT_BOOLEAN: manifest.Boolean,
+	otsprotocol.DefinedColumnType_DCT_STRING:  manifest.String,
+	otsprotocol.DefinedColumnType_DCT_BLOB:    manifest.Binary,
+}
+
+func keyColumnOf(c *otsprotocol.PrimaryKeySchema) (manifest.KeyColumn, error) {
+	typ, ok := keyTypes[c.GetType()]
+	if !ok {
+		return manifest.KeyColumn{}, fmt.Errorf("primary key column %q has type %d, which is not known", c.GetName(), c.GetType())
+	}
+	return manifest.KeyColumn{Name: c.GetName(), Type: typ, AutoIncrement: c.Option != nil}, nil
+}
+
+func streamOf(d *otsprotocol.StreamDetails) manifest.Stream {
+	if !d.GetEnableStream() {
 		return manifest.Stream{Columns: []string{}}
 	}
 	return manifest.Stream{
 		Enabled: true,
-		Hours:   int64(d.ExpirationTime),
-		Columns: append([]string{}, d.OriginColumnsToGet...),
+		Hours:   int64(d.GetExpirationTime()),
+		Columns: append([]string{}, d.ColumnsToGet...),
 	}
 }
 
-func encryptionOf(d *ots.SSEDetails) manifest.Encryption {
-	if d == nil || !d.Enable {
+func encryptionOf(d *otsprotocol.SSEDetails) manifest.Encryption {
+	if !d.GetEnable() {
 		return manifest.Encryption{}
 	}
 	return manifest.Encryption{
 		Enabled: true,
-		KeyType: d.KeyType.String(),
-		KeyID:   d.KeyId,
-		RoleARN: d.RoleArn,
+		KeyType: d.GetKeyType().String(),
+		KeyID:   string(d.KeyId),
+		RoleARN: string(d.RoleArn),
 	}
 }
 
-func indexOf(m *ots.IndexMeta) manifest.Index {
+func indexOf(m *otsprotocol.IndexMeta) manifest.Index {
 	kind := "GLOBAL"
-	if m.IndexType == ots.IT_LOCAL_INDEX {
+	if m.GetIndexType() == otsprotocol.IndexType_IT_LOCAL_INDEX {
 		kind = "LOCAL"
 	}
 	return manifest.Index{
-		Name:    m.IndexName,
+		Name:    m.GetName(),
 		Type:    kind,
-		Key:     append([]string{}, m.Primarykey...),
-		Columns: append([]string{}, m.DefinedColumns...),
+		Key:     append([]string{}, m.PrimaryKey...),
+		Columns: append([]string{}, m.DefinedColumn...),
 	}
 }
 
@@ -216,16 +243,35 @@ func (in *Instance) describeSearch(ctx context.Context, t *manifest.Table) error
 		if err != nil {
 			return err
 		}
-		schema, err := json.Marshal(d.Schema)
+		schema, err := formatSchema(d.GetSchema())
 		if err != nil {
 			return fmt.Errorf("schema of %s: %w", name, err)
 		}
-		t.SearchIndexes = append(t.SearchIndexes, manifest.SearchIndex{Name: name, Schema: string(schema), TTL: max(0, int64(d.TimeToLive))})
-		if len(d.QueryFlowWeights) > 0 {
-			t.NotCaptured = append(t.NotCaptured, fmt.Sprintf("search index %s: its query flow weights", name))
+		t.SearchIndexes = append(t.SearchIndexes, manifest.SearchIndex{Name: name, Schema: schema, TTL: max(0, int64(d.GetTimeToLive()))})
+		for _, note := range searchNotKept(d, schema) {
+			t.NotCaptured = append(t.NotCaptured, fmt.Sprintf("search index %s: %s", name, note))
 		}
 	}
 	return nil
+}
+
+// searchNotKept names what a description says of a search index and a manifest
+// has no place for.
+func searchNotKept(d *otsprotocol.DescribeSearchIndexResponse, schema string) (notes []string) {
+	if len(d.QueryFlowWeight) > 0 {
+		notes = append(notes, "its query flow weights")
+	}
+	if d.BrotherIndexName != nil {
+		notes = append(notes, fmt.Sprintf("that it and %s are to take each other's place", d.GetBrotherIndexName()))
+	}
+	kept, err := parseSchema(schema)
+	if err != nil {
+		return append(notes, "its schema, which is kept for reading but cannot be made again: "+err.Error())
+	}
+	for _, part := range schemaDifference(kept, d.GetSchema()) {
+		notes = append(notes, "what the SDK's form of its schema does not hold of "+part)
+	}
+	return notes
 }
 
 func (in *Instance) listSearch(ctx context.Context, table string) (names []string, err error) {
@@ -243,12 +289,15 @@ func (in *Instance) listSearch(ctx context.Context, table string) (names []strin
 	return names, err
 }
 
-func (in *Instance) searchIndex(ctx context.Context, table, index string) (d *ots.DescribeSearchIndexResponse, err error) {
-	err = in.control(ctx, "DescribeSearchIndex", table, func(sdk *ots.TableStoreClient) (err error) {
-		d, err = sdk.DescribeSearchIndex(&ots.DescribeSearchIndexRequest{TableName: table, IndexName: index})
-		return err
-	})
-	return d, err
+// searchIndex asks through a request of our own for the reason describe does.
+func (in *Instance) searchIndex(ctx context.Context, table, index string) (*otsprotocol.DescribeSearchIndexResponse, error) {
+	question := &otsprotocol.DescribeSearchIndexRequest{
+		TableName:       proto.String(table),
+		IndexName:       proto.String(index),
+		IncludeSyncStat: proto.Bool(true),
+	}
+	d := new(otsprotocol.DescribeSearchIndexResponse)
+	return d, in.ask(ctx, "DescribeSearchIndex", table, question, d)
 }
 
 const (

@@ -74,7 +74,7 @@ func TestInsertLeavesRowsAlone(t *testing.T) {
 // Whatever happens on the way, rows that were there are left alone, and every row
 // of ours is counted as written.
 func TestInsertSurvivesFaults(t *testing.T) {
-	ours := append(sample(300, 31), wideRow(1_000_000, 2500, "ours"), wideRow(1_000_001, 1500, "ours"))
+	ours := append(sample(120, 31), wideRow(1_000_000, 2500, "ours"), wideRow(1_000_001, 1500, "ours"))
 	slices.SortFunc(ours, compareKeys)
 	var there, want []*ots.Row
 	for i, r := range ours {
@@ -94,7 +94,7 @@ func TestInsertSurvivesFaults(t *testing.T) {
 			mustCreate(t.Context(), t, in, orders)
 			mustWrite(t, in, orders, there)
 			err := s.server.Misbehave(
-				local.Fault{Action: "BatchWriteRow", Kind: kind, Probability: 0.5, Times: 8},
+				local.Fault{Action: "BatchWriteRow", Kind: kind, Probability: 0.5, Times: 5},
 				local.Fault{Action: "GetRange", Kind: local.FaultEmptyPage, Probability: 0.2},
 				local.Fault{Action: "GetRange", Kind: local.FaultCorrupt, Probability: 0.05},
 			)

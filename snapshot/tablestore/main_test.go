@@ -60,7 +60,12 @@ type stage struct {
 
 func newStage(t testing.TB) *stage {
 	t.Helper()
-	server, err := local.Open(local.Options{})
+	return newStageOf(t, local.Options{})
+}
+
+func newStageOf(t testing.TB, o local.Options) *stage {
+	t.Helper()
+	server, err := local.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,13 +1,13 @@
 // Package tablestore reads and writes the tables of an Alibaba Cloud
 // Tablestore instance: it is a [snapshot.Source] and a [snapshot.Sink].
 //
-// What is asked about tables (their names, descriptions, split points and search
-// indexes) goes through the service's own SDK. What reads and writes rows goes
-// through requests of our own, made of the SDK's messages and signed by its
-// helpers, because the SDK takes no contexts, ignores every checksum and makes
-// an object of every cell. So do making and altering a table, where it refuses
-// or leaves out what the service takes. Both travel through one function that
-// signs, sends and checks, and one that tries again.
+// What is asked about tables (their names and split points) goes through the
+// service's own SDK. What reads and writes rows goes through requests of our own,
+// made of the SDK's messages and signed by its helpers, because the SDK takes no
+// contexts, ignores every checksum and makes an object of every cell. So do
+// describing, making and altering tables and their indexes, where it refuses or
+// leaves out what the service takes and tells. Both travel through one function
+// that signs, sends and checks, and one that tries again.
 //
 // A row is never called damaged because of how it travelled: a digest that does
 // not match, an answer that stops short or a cell whose checksum is wrong is
@@ -60,6 +60,16 @@ type Config struct {
 	// WriteRequests is how many requests one Write has under way. 0: four.
 	WriteRequests int
 
+	// ReadyWithin is how long is waited for the service to fill one index. 0: one
+	// hour. The service names no time, which grows with the table; it goes on when
+	// nobody waits.
+	ReadyWithin time.Duration
+
+	// OnWait is told while that is waited for: after a few seconds, then about
+	// every ten. It may be called from several goroutines at once. Nil: nobody is
+	// told.
+	OnWait func(Waiting)
+
 	// OnRetry is told of every attempt that failed and will be made again. It may
 	// be called from several goroutines at once. Nil: nobody is told.
 	OnRetry func(Retry)
@@ -92,6 +102,8 @@ type Instance struct {
 	giveUpAfter    time.Duration
 	writeRequests  int
 	onRetry        func(Retry)
+	readyWithin    time.Duration
+	onWait         func(Waiting)
 	preset         Preset
 	pacer          pacer
 	answers        sync.Pool   // *[]byte, see page
@@ -116,6 +128,8 @@ func Open(c Config) (*Instance, error) {
 		giveUpAfter:   c.GiveUpAfter,
 		writeRequests: c.WriteRequests,
 		onRetry:       c.OnRetry,
+		readyWithin:   c.ReadyWithin,
+		onWait:        c.OnWait,
 		preset:        c.Pace.named(),
 		pacer:         newPacer(c.Pace),
 	}
@@ -124,6 +138,12 @@ func Open(c Config) (*Instance, error) {
 	}
 	if in.writeRequests == 0 {
 		in.writeRequests = 4
+	}
+	if in.readyWithin == 0 {
+		in.readyWithin = readyWithin
+	}
+	if in.onWait == nil {
+		in.onWait = func(Waiting) {}
 	}
 	if in.onRetry == nil {
 		in.onRetry = func(Retry) {}
@@ -165,7 +185,7 @@ func (c Config) check() error {
 		return errors.New("no access key secret is given")
 	case !headerSafe(c.Instance, c.Region, c.AccessKeyID, c.SecurityToken):
 		return errors.New("the instance, the region or a credential has a character that cannot be sent; is there a line break at its end?")
-	case c.GiveUpAfter < 0 || c.WriteRequests < 0:
+	case c.GiveUpAfter < 0 || c.WriteRequests < 0 || c.ReadyWithin < 0:
 		return errors.New("a limit is negative")
 	}
 	return c.Pace.check()
