@@ -37,6 +37,14 @@ func TestMain(m *testing.M) {
 // and what kills it.
 func child(t *testing.T, dir string) (c *tablestore.TableStoreClient, kill func()) {
 	t.Helper()
+	url, kill := childAt(t, dir)
+	return clientOf(url, "demo"), kill
+}
+
+// childAt starts the test binary as a server on dir and returns its URL and what
+// kills it.
+func childAt(t *testing.T, dir string) (url string, kill func()) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), crashDir+"="+dir)
 	out := must[interface{ Read([]byte) (int, error) }](t)(cmd.StdoutPipe())
@@ -52,7 +60,7 @@ func child(t *testing.T, dir string) (c *tablestore.TableStoreClient, kill func(
 		_ = cmd.Wait()
 	})
 	t.Cleanup(kill)
-	return clientOf(strings.TrimSpace(line), "demo"), kill
+	return strings.TrimSpace(line), kill
 }
 
 // TestAcknowledgedWritesSurviveAKill kills the server in the middle of many

@@ -38,12 +38,13 @@ const (
 	FaultCorrupt  FaultKind = "corrupt"   // one bit of a cell is wrong; only the checksum in the row tells
 )
 
-// These are answers a client must be ready for.
+// These are answers a client must be ready for, of a BatchWriteRow or a
+// PutTimeseriesData, or of what reads page by page.
 const (
-	FaultRows        FaultKind = "rows"         // BatchWriteRow: some rows fail with OTSServerBusy, not written
-	FaultRowsTimeout FaultKind = "rows-timeout" // BatchWriteRow: some rows fail with OTSTimeout, written nevertheless
-	FaultEachRow     FaultKind = "each-row"     // BatchWriteRow: each row may by itself fail with OTSServerBusy, not written
-	FaultEmptyPage   FaultKind = "empty-page"   // GetRange: no rows, but a key to go on from
+	FaultRows        FaultKind = "rows"         // batches: some rows fail with OTSServerBusy, not written
+	FaultRowsTimeout FaultKind = "rows-timeout" // batches: some rows fail with OTSTimeout, written nevertheless
+	FaultEachRow     FaultKind = "each-row"     // batches: each row may by itself fail with OTSServerBusy, not written
+	FaultEmptyPage   FaultKind = "empty-page"   // pages: no rows, but a key or token to go on from
 )
 
 // defaultFaultRows is the share of rows that fail when a fault names none, and
@@ -145,11 +146,11 @@ var faultActions = map[FaultKind][]string{
 	FaultCutAfter:    nil,
 	FaultTruncate:    nil,
 	FaultFlip:        nil,
-	FaultCorrupt:     {"GetRow", "BatchGetRow", "GetRange", "GetStreamRecord"},
-	FaultRows:        {"BatchWriteRow"},
-	FaultRowsTimeout: {"BatchWriteRow"},
-	FaultEachRow:     {"BatchWriteRow"},
-	FaultEmptyPage:   {"GetRange"},
+	FaultCorrupt:     {"GetRow", "BatchGetRow", "GetRange", "GetStreamRecord", "GetTimeseriesData"},
+	FaultRows:        {"BatchWriteRow", "PutTimeseriesData"},
+	FaultRowsTimeout: {"BatchWriteRow", "PutTimeseriesData"},
+	FaultEachRow:     {"BatchWriteRow", "PutTimeseriesData"},
+	FaultEmptyPage:   {"GetRange", "GetTimeseriesData", "QueryTimeseriesMeta"},
 }
 
 func (f Fault) appliesTo(action string) bool {
@@ -310,6 +311,9 @@ func (f *faults) corrupt(action string, body []byte) ([]byte, error) {
 	case "GetStreamRecord":
 		m := new(otsprotocol.GetStreamRecordResponse)
 		answer, rows = m, func() [][]byte { return recordRows(m) }
+	case "GetTimeseriesData":
+		m := new(otsprotocol.GetTimeseriesDataResponse)
+		answer, rows = m, func() [][]byte { return [][]byte{m.RowsData} }
 	default:
 		m := new(otsprotocol.BatchGetRowResponse)
 		answer, rows = m, func() [][]byte { return batchRows(m) }

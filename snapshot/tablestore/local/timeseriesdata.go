@@ -148,18 +148,32 @@ func (s *Server) putTimeseriesData(c call, req *otsprotocol.PutTimeseriesDataReq
 		return nil, invalid("The number of rows must be in range: [1, %d], it is %d.", maxBatchWrite, len(rows))
 	}
 	resp := &otsprotocol.PutTimeseriesDataResponse{}
+	failing := s.faults.rows(c.fault, len(rows))
 	var points []*point
 	for i := range rows {
 		p, err := t.newPoint(i, &rows[i])
+		write := err == nil
+		if write && failing[i] {
+			write, err = c.fault.Kind == FaultRowsTimeout, c.fault.rowError()
+		}
+		if write {
+			points = append(points, p)
+		}
 		if err != nil {
 			resp.FailedRows = append(resp.FailedRows, failedRow(i, err))
-			continue
 		}
-		points = append(points, p)
 	}
 	known := req.GetMetaUpdateMode() == otsprotocol.MetaUpdateMode_MUM_IGNORE
 	resp.MetaUpdateStatus, err = s.writePoints(t, points, known)
 	return resp, err
+}
+
+// rowError is what a fault that makes rows fail answers for one.
+func (f Fault) rowError() error {
+	if f.Kind == FaultRowsTimeout {
+		return errTimeout()
+	}
+	return Fault{Kind: FaultBusy}.refusal()
 }
 
 func failedRow(index int, err error) *otsprotocol.FailedRowInfo {
@@ -264,6 +278,9 @@ func (s *Server) getTimeseriesData(c call, req *otsprotocol.GetTimeseriesDataReq
 	limit, err := checkLimit(req.Limit, maxScanRows, maxScanRows)
 	if err != nil {
 		return nil, err
+	}
+	if c.fault.Kind == FaultEmptyPage {
+		limit = 0
 	}
 	fields, err := fieldsToGet(req.GetFieldsToGet())
 	if err != nil {

@@ -33,6 +33,9 @@ func (s *Server) queryTimeseriesMeta(c call, req *otsprotocol.QueryTimeseriesMet
 	if err != nil {
 		return nil, err
 	}
+	if c.fault.Kind == FaultEmptyPage {
+		limit = 0
+	}
 	matches := func(*otsprotocol.TimeseriesMeta) bool { return true }
 	if req.Condition != nil {
 		if matches, err = parseCondition(req.Condition, 1); err != nil {
