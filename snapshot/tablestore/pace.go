@@ -33,8 +33,9 @@ const (
 //   - one more, after a round without refusals that used all it was allowed;
 //   - fewer, after a round of which a part was refused for load, in proportion to
 //     that part as in DCTCP (RFC 8257), by half at most. So a service that refuses
-//     everything is left alone quickly, and one partition that is hot, whose rows
-//     are tried again at growing intervals, hardly slows the others;
+//     everything is left alone quickly. A request refused again while others get
+//     through does not count: its partition is hot, it is made again at growing
+//     intervals, and the others need not wait for it;
 //   - fewer, after a round most of which took well over the shortest time seen in
 //     the last minute for answers of that size: TCP Vegas' sign of a queue, as in
 //     Netflix's concurrency-limits. The minimum slides, because a service that has
@@ -47,8 +48,8 @@ type Pace struct {
 	// read. 0: no limit.
 	ReadUnits, WriteUnits float64
 
-	// Bytes bounds the bytes a second, of answers read and of requests written by
-	// themselves. 0: no limit.
+	// Bytes bounds the bytes a second of requests with their answers, those that
+	// read and those that write by themselves. 0: no limit.
 	Bytes float64
 }
 

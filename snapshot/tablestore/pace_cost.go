@@ -78,8 +78,11 @@ func outcomeOf(action string, answer []byte, err error) outcome {
 		return batchOutcome(answer)
 	}
 	o := outcome{answered: true}
-	if first, _, err := nextField(answer); err == nil && first.number == 1 && (isRead(action) || isWrite(action)) {
-		o.read, o.write = consumed(first.data)
+	switch action {
+	case "GetRange", "GetRow", "PutRow", "UpdateRow", "DeleteRow":
+		if first, _, err := nextField(answer); err == nil && first.number == 1 {
+			o.read, o.write = consumed(first.data)
+		}
 	}
 	return o
 }

@@ -179,8 +179,8 @@ func (l *lane) leave() {
 // end tells the lane what came of the request.
 func (t *turn) end(answer []byte, err error) {
 	l, o := t.lane, outcomeOf(t.request.action, answer, err)
-	actual := t.settle(o, len(answer))
 	size := len(t.request.body) + len(answer)
+	actual := t.settle(o, size, len(answer))
 	now := time.Now()
 	took := now.Sub(t.begun)
 
@@ -188,11 +188,12 @@ func (t *turn) end(answer []byte, err error) {
 	defer l.mu.Unlock()
 	l.told.count(o, size)
 	l.second.count(now)
+	local := o.share == 1 && t.request.trial.overtaken(l.through)
 	if o.answered && o.share < 1 {
 		l.through = now
 		l.read = l.read.toward(actual)
 	}
-	if o.answered && t.round == l.round.number {
+	if o.answered && t.round == l.round.number && !local {
 		l.judge(o, size, took, now)
 	}
 	if o.share == 1 && took < l.usual {
@@ -216,19 +217,24 @@ func (l *lane) leaveLate() {
 }
 
 // settle corrects what was taken out of the buckets, and returns the cost. What
-// is not known, because no answer came or it tells nothing, stays as expected.
-func (t *turn) settle(o outcome, received int) cost {
+// is not known, because no answer came or it does not tell, stays as expected.
+func (t *turn) settle(o outcome, size, received int) cost {
 	actual := t.expected
+	if o.answered {
+		actual.bytes = float64(size)
+	}
 	switch {
-	case o.answered && o.share == 1:
-		actual.units = 0 // a refusal is for free; its bytes are not
-	case isWrite(t.request.action) && o.write > 0:
-		actual.units = o.write
-	case isRead(t.request.action) && o.answered:
-		actual = cost{units: max(o.read, 1), bytes: float64(received)}
-		if o.read == 0 {
-			actual.units = units(received)
+	case !o.answered:
+	case o.share == 1:
+		actual.units = 0 // a refusal is for free
+	case isWrite(t.request.action):
+		if o.write > 0 {
+			actual.units = o.write
 		}
+	case o.read > 0:
+		actual.units = o.read
+	default:
+		actual.units = units(received)
 	}
 	t.lane.units.spend(actual.units - t.expected.units)
 	t.lane.bytes.spend(actual.bytes - t.expected.bytes)

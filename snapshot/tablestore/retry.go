@@ -55,7 +55,7 @@ func (t *trial) again(ctx context.Context, err error) error {
 	switch {
 	case tried+wait <= bound:
 	case throttled:
-		return fmt.Errorf("given up after %d attempts, for %s of which the service was too busy to let any %s through: %w",
+		return fmt.Errorf("given up after %d attempts: for %s the service was too busy to let any %s through: %w",
 			t.attempts, tried.Round(time.Millisecond), t.action, err)
 	default:
 		return fmt.Errorf("given up after %d attempts in %s: %w", t.attempts, tried.Round(time.Millisecond), err)
@@ -84,6 +84,12 @@ func (t *trial) throttled(err error) bool {
 		t.failing, t.held = last, 0
 	}
 	return true
+}
+
+// overtaken reports whether this failed before and others have got through since.
+// When it is refused again, that tells of its own partition, not of the service.
+func (t *trial) overtaken(through time.Time) bool {
+	return t != nil && t.attempts > 0 && through.After(t.failing)
 }
 
 // progressed forgets the attempts that failed.
