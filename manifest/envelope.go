@@ -21,6 +21,7 @@ var (
 	planKind     = kind{"plan", "application/vnd.otsnap.plan+json", MaxPlan}
 	policyKind   = kind{"policy", "application/vnd.otsnap.policy+json", MaxPolicy}
 	storeKind    = kind{"store", "application/vnd.otsnap.store+json", MaxStore}
+	receiptKind  = kind{"receipt", "application/vnd.otsnap.receipt+json", MaxReceipt}
 )
 
 // envelope is a DSSE envelope. Nothing in it is to be believed.

@@ -8,13 +8,14 @@ const Format = 1
 // [ErrLimit] before it does any work in proportion, and a writer refuses to make
 // it. None of them limits the size of a table.
 const (
-	// MaxManifest, MaxPage, MaxPlan, MaxPolicy and MaxStore are sizes of sealed
+	// MaxManifest, MaxPage, MaxPlan, MaxPolicy, MaxStore and MaxReceipt are sizes of sealed
 	// documents in bytes. A page in a manifest costs about 900, a chunk in a page 600.
 	MaxManifest = 8 << 20
 	MaxPage     = 8 << 20
 	MaxPlan     = 8 << 20
 	MaxPolicy   = 64 << 10
 	MaxStore    = 64 << 10
+	MaxReceipt  = 16 << 20
 
 	// MaxLine is the longest line of a page in bytes: two keys of MaxKey bytes in
 	// hex, and room.

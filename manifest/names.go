@@ -18,6 +18,10 @@ const StoreFolder = "store"
 // their own, and so do not meet here.
 func StoreName(archive Hash) string { return StoreFolder + "/" + archive.String() + ".dsse.json" }
 
+// RestoreFolder returns the folder of the state of restores, of what and into what
+// the digest says. Nothing signed names what is in it.
+func RestoreFolder(of Hash) string { return "restores/" + of.String()[:32] + "/" }
+
 const (
 	manifestPrefix = "manifests/"
 	manifestSuffix = ".dsse.json"

@@ -27,6 +27,7 @@ type Compare struct {
 	Archive  *Archive
 	Snapshot string   // as Find takes it; "": the newest
 	Tables   []string // globs as Select takes them; none: all tables
+	Rename   []Rename // names of the live tables, where a restore gave them others
 	With     Source
 	Workers  int // parts of the key space in work at once; 0: DefaultWorkers
 	Limit    int // differences named a table; 0: 20. All are counted
@@ -42,6 +43,12 @@ type comparer struct {
 	workers  int
 	limit    int
 	progress *progress
+	names    map[string]string // of live tables, by those that were signed
+
+	rows     archive.Selection // of what was signed
+	within   bool              // other keys of the live tables are not looked at
+	tolerant bool              // rows that were not signed are no difference
+	kept     int64             // so many rows may differ
 
 	mu sync.Mutex
 }
@@ -62,6 +69,10 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 	run := &comparer{
 		archive: c.Archive, entry: found, with: c.With, progress: newProgress(c.Progress),
 		workers: orDefault(c.Workers, DefaultWorkers), limit: orDefault(c.Limit, defaultDifferences),
+		names: map[string]string{},
+	}
+	if err := run.rename(found, names, c.Rename); err != nil {
+		return nil, fmt.Errorf("snapshot: compare: %w", err)
 	}
 	report := newReport("compare", c.Archive, found, c.Now)
 	report.after(found)
@@ -73,7 +84,11 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 		if !slices.Contains(names, t.Table.Name) {
 			continue
 		}
-		tr, err := run.table(ctx, t)
+		jobs, err := rangeJobs(ctx, c.Archive, found, t, manifest.Range{})
+		if err != nil {
+			return nil, err
+		}
+		tr, err := run.table(ctx, t, jobs)
 		if err != nil && !errors.Is(err, ErrDiffers) {
 			return nil, err
 		}
@@ -99,47 +114,73 @@ func chunkCount(m *manifest.Manifest, names []string) int64 {
 	return n
 }
 
-// table compares one table. The report is never nil when the error is nil or
-// ErrDiffers.
-func (c *comparer) table(ctx context.Context, t manifest.TableEntry) (*TableReport, error) {
-	report := &TableReport{Name: t.Table.Name, Rows: t.Totals.Rows, Differences: []Difference{}}
-	live, err := c.with.Describe(ctx, t.Table.Name)
+// rename notes the names of the live tables.
+func (c *comparer) rename(e Entry, names []string, renames []Rename) error {
+	var signed, live []manifest.Table
+	for _, t := range e.Manifest.Tables {
+		if slices.Contains(names, t.Table.Name) {
+			renamed := inTarget(t.Table, renames)
+			c.names[t.Table.Name] = renamed.Name
+			signed, live = append(signed, t.Table), append(live, renamed)
+		}
+	}
+	return checkNames(signed, live, renames)
+}
+
+// table compares one table with the chunks that are to be looked at. The report is
+// never nil when the error is nil or ErrDiffers.
+func (c *comparer) table(ctx context.Context, t manifest.TableEntry, jobs []job) (*TableReport, error) {
+	report := &TableReport{Name: t.Table.Name, Differences: []Difference{}}
+	name := c.names[t.Table.Name]
+	if name != t.Table.Name {
+		report.Target = name
+	}
+	live, err := c.with.Describe(ctx, name)
 	if isNotExist(err) {
-		report.Missing = t.Totals.Rows
-		return report, fmt.Errorf("snapshot: table %s does not exist in instance %s: %w", t.Table.Name, c.with.Instance().Name, ErrDiffers)
+		report.Rows, report.Missing = t.Totals.Rows, t.Totals.Rows
+		return report, fmt.Errorf("snapshot: table %s does not exist in instance %s: %w", name, c.with.Instance().Name, ErrDiffers)
 	}
 	if err != nil {
 		return nil, inTable(t.Table, err)
 	}
 	if !sameKey(live.Key, t.Table.Key) {
+		report.Rows = t.Totals.Rows
 		return report, fmt.Errorf("snapshot: table %s has primary key %s, signed was %s: %w",
-			t.Table.Name, formatKeyColumns(live.Key), formatKeyColumns(t.Table.Key), ErrDiffers)
-	}
-	pages, err := tablePages(ctx, c.archive, c.entry, t)
-	if err != nil {
-		return nil, err
-	}
-	parts := tableJobs(c.entry, t, pages)
-	if len(parts) == 0 {
-		layout := &row.Layout{Key: t.Table.Key, Columns: t.Table.Columns}
-		parts = []job{{entry: c.entry, table: &t, layout: layout, from: manifest.Key{}, to: manifest.Key{}}}
+			name, formatKeyColumns(live.Key), formatKeyColumns(t.Table.Key), ErrDiffers)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(c.workers)
-	for _, part := range parts {
+	for _, part := range parts(c.entry, t, jobs) {
 		group.Go(func() error { return c.part(ctx, part, report) })
 	}
 	if err := group.Wait(); err != nil {
 		return nil, inTable(t.Table, err)
 	}
-	if n := report.Missing + report.Extra + report.Changed; n > 0 {
-		slices.SortStableFunc(report.Differences, func(a, b Difference) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
-		return report, fmt.Errorf("snapshot: table %s: %d rows missing, %d extra, %d changed: %w", t.Table.Name, report.Missing, report.Extra, report.Changed, ErrDiffers)
+	slices.SortStableFunc(report.Differences, func(a, b Difference) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
+	return report, c.judge(name, report)
+}
+
+// judge says whether what was found in a table is what may be.
+func (c *comparer) judge(name string, r *TableReport) error {
+	if r.Missing > 0 || r.Extra > 0 && !c.tolerant || r.Changed > c.kept {
+		return fmt.Errorf("snapshot: table %s: %d rows missing, %d extra, %d changed: %w", name, r.Missing, r.Extra, r.Changed, ErrDiffers)
 	}
-	if report.Counted != report.Rows {
-		return report, fmt.Errorf("snapshot: table %s: %d rows counted, %d signed: %w", t.Table.Name, report.Counted, report.Rows, ErrDiffers)
+	if r.Counted-r.Extra != r.Rows {
+		return fmt.Errorf("snapshot: table %s: %d rows counted, %d signed: %w", name, r.Counted-r.Extra, r.Rows, ErrDiffers)
 	}
-	return report, nil
+	return nil
+}
+
+// parts are the parts of the live table that chunks answer for: side by side they
+// are all of its key space.
+func parts(e Entry, t manifest.TableEntry, jobs []job) []job {
+	if len(jobs) == 0 {
+		layout := &row.Layout{Key: t.Table.Key, Columns: t.Table.Columns}
+		return []job{{entry: e, table: &t, layout: layout}}
+	}
+	all := slices.Clone(jobs)
+	all[0].from, all[len(all)-1].to = nil, nil
+	return all
 }
 
 func formatKeyColumns(key []manifest.KeyColumn) string {
@@ -155,29 +196,49 @@ func formatKeyColumns(key []manifest.KeyColumn) string {
 
 // part compares the part of the key space one chunk answers for.
 func (c *comparer) part(ctx context.Context, j job, report *TableReport) error {
-	var tree manifest.Tree
-	var raw int64
-	for batch, err := range c.scan(ctx, j) {
-		if err != nil {
-			return err
-		}
-		for _, leaf := range batch.Leaves {
-			tree.Add(leaf)
-		}
-		raw += batch.Bytes
-		c.progress.add(j.table.Table.Name, Event{Rows: int64(len(batch.Leaves)), RawBytes: batch.Bytes})
+	found, differs, err := c.sum(ctx, j)
+	if err == nil && differs {
+		err = c.differences(ctx, j, &found)
 	}
-	found := TableReport{Counted: tree.Size(), Chunks: min(1, j.chunk.Rows), RawBytes: raw, StoredBytes: j.chunk.Size}
-	if tree.Size() != j.chunk.Rows || tree.Root() != signedDigest(j) {
-		if err := c.differences(ctx, j, &found); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	report.merge(found, c.limit)
 	c.progress.add(j.table.Table.Name, Event{Done: 1})
 	return nil
+}
+
+// sum reports whether the rows of a part can be other than those that were signed,
+// going by their digest where there is one for what is selected.
+func (c *comparer) sum(ctx context.Context, j job) (found TableReport, differs bool, err error) {
+	found = TableReport{Chunks: min(1, j.chunk.Rows), StoredBytes: j.chunk.Size}
+	if !c.whole(j) {
+		return found, true, nil
+	}
+	var tree manifest.Tree
+	for batch, err := range c.scan(ctx, j) {
+		if err != nil {
+			return found, false, err
+		}
+		for _, leaf := range batch.Leaves {
+			tree.Add(leaf)
+		}
+		found.RawBytes += batch.Bytes
+		c.progress.add(j.table.Table.Name, Event{Rows: int64(len(batch.Leaves)), RawBytes: batch.Bytes})
+	}
+	found.Rows, found.Counted = j.chunk.Rows, tree.Size()
+	return found, tree.Size() != j.chunk.Rows || tree.Root() != signedDigest(j), nil
+}
+
+// whole reports whether all rows of a chunk are selected.
+func (c *comparer) whole(j job) bool {
+	s := c.rows
+	if s.Where != nil || len(s.Columns) > 0 {
+		return false
+	}
+	return j.chunk.Rows == 0 || archive.Contains(s.Within, j.chunk.First) && archive.Contains(s.Within, j.chunk.Last)
 }
 
 // signedDigest is the row digest the part must have; a part without a chunk must
@@ -191,6 +252,7 @@ func signedDigest(j job) manifest.Hash {
 
 func (t *TableReport) merge(o TableReport, limit int) {
 	t.Chunks += o.Chunks
+	t.Rows += o.Rows
 	t.Counted += o.Counted
 	t.RawBytes += o.RawBytes
 	t.StoredBytes += o.StoredBytes
@@ -202,9 +264,16 @@ func (t *TableReport) merge(o TableReport, limit int) {
 }
 
 func (c *comparer) scan(ctx context.Context, j job) iter.Seq2[row.Batch, error] {
-	return c.with.Scan(ctx, Scan{
-		Table: j.table.Table, Layout: *j.layout, From: j.from, To: j.to, Rows: groupRows, Bytes: groupBytes,
-	})
+	table := j.table.Table
+	table.Name = c.names[table.Name]
+	part := manifest.Range{From: j.from, To: j.to}
+	if c.within {
+		part = row.Intersect(part, c.rows.Keys(table.Key))
+	}
+	if len(part.To) > 0 && bytes.Compare(part.From, part.To) >= 0 {
+		return func(func(row.Batch, error) bool) {}
+	}
+	return c.with.Scan(ctx, Scan{Table: table, Layout: *j.layout, From: part.From, To: part.To, Rows: groupRows, Bytes: groupBytes})
 }
 
 // keyed is a row in PlainBuffer with its key.
@@ -213,63 +282,91 @@ type keyed struct {
 	row []byte
 }
 
-// differences reads the chunk and scans its part again, side by side, and notes
-// every row that is not in both alike.
+// pair is a row that was signed, one that is live, or both of one key: order is
+// negative where only the signed one is there, positive where only the live one is.
+type pair struct {
+	order        int
+	signed, live keyed
+}
+
+// pairs reads the chunk and scans its part, side by side.
+func (c *comparer) pairs(ctx context.Context, j job) iter.Seq2[pair, error] {
+	return func(yield func(pair, error) bool) {
+		signed, stopSigned := iter.Pull2(c.signedRows(ctx, j))
+		defer stopSigned()
+		live, stopLive := iter.Pull2(rows(*j.layout, records(c.scan(ctx, j))))
+		defer stopLive()
+		s, sErr, sOK := signed()
+		l, lErr, lOK := live()
+		for sOK || lOK {
+			if sErr != nil || lErr != nil {
+				yield(pair{}, errors.Join(sErr, lErr))
+				return
+			}
+			p := pair{signed: s, live: l}
+			switch {
+			case !lOK:
+				p.order = -1
+			case !sOK:
+				p.order = 1
+			default:
+				p.order = bytes.Compare(s.key, l.key)
+			}
+			if !yield(p, nil) {
+				return
+			}
+			if p.order >= 0 {
+				l, lErr, lOK = live()
+			}
+			if p.order <= 0 {
+				s, sErr, sOK = signed()
+			}
+		}
+	}
+}
+
+// differences notes every row that is not in the chunk and in its part alike.
 func (c *comparer) differences(ctx context.Context, j job, found *TableReport) error {
-	signed, stopSigned := iter.Pull2(c.signedRows(ctx, j))
-	defer stopSigned()
-	live, stopLive := iter.Pull2(rows(*j.layout, records(c.scan(ctx, j))))
-	defer stopLive()
-	found.Counted = 0
-	s, sErr, sOK := signed()
-	l, lErr, lOK := live()
-	for sOK || lOK {
-		if sErr != nil || lErr != nil {
-			return errors.Join(sErr, lErr)
+	found.Rows, found.Counted = 0, 0
+	for p, err := range c.pairs(ctx, j) {
+		if err == nil {
+			err = c.note(j, found, p)
 		}
-		order := 0
-		switch {
-		case !lOK:
-			order = -1
-		case !sOK:
-			order = 1
-		default:
-			order = bytes.Compare(s.key, l.key)
-		}
-		if err := c.note(j, found, order, s, l); err != nil {
+		if err != nil {
 			return err
 		}
-		if order >= 0 {
-			found.Counted++
-			l, lErr, lOK = live()
+		if p.order <= 0 {
+			found.Rows++
 		}
-		if order <= 0 {
-			s, sErr, sOK = signed()
+		if p.order >= 0 {
+			found.Counted++
 		}
 	}
 	return nil
 }
 
-// note adds the difference between a signed and a live row: order is negative
-// where only the signed one has this key, positive where only the live one has.
-func (c *comparer) note(j job, found *TableReport, order int, signed, live keyed) error {
+// note adds the difference of a pair, if there is one.
+func (c *comparer) note(j job, found *TableReport, p pair) error {
 	d := Difference{Table: j.table.Table.Name}
 	switch {
-	case order < 0:
+	case p.order < 0:
 		found.Missing++
-		d.Kind, d.Key = "missing", row.FormatKey(j.layout.Key, signed.key)
-	case order > 0:
+		d.Kind, d.Key = "missing", row.FormatKey(j.layout.Key, p.signed.key)
+	case p.order > 0:
 		found.Extra++
-		d.Kind, d.Key = "extra", row.FormatKey(j.layout.Key, live.key)
-	case bytes.Equal(signed.row, live.row):
+		if c.tolerant {
+			return nil
+		}
+		d.Kind, d.Key = "extra", row.FormatKey(j.layout.Key, p.live.key)
+	case bytes.Equal(p.signed.row, p.live.row):
 		return nil
 	default:
 		found.Changed++
-		d.Kind, d.Key = "changed", row.FormatKey(j.layout.Key, live.key)
+		d.Kind, d.Key = "changed", row.FormatKey(j.layout.Key, p.live.key)
 		if len(found.Differences) >= c.limit {
 			return nil
 		}
-		cells, err := cellDifferences(d, signed.row, live.row)
+		cells, err := cellDifferences(d, p.signed.row, p.live.row)
 		found.Differences = append(found.Differences, cells...)
 		return err
 	}
@@ -337,7 +434,11 @@ func (c *comparer) signedRows(ctx context.Context, j job) iter.Seq2[keyed, error
 			yield(keyed{}, fmt.Errorf("%s: %w", object.Name, err))
 			return
 		}
-		for r, err := range rows(*j.layout, archive.Read(ctx, data, *j.layout, j.chunk)) {
+		read := archive.Read(ctx, data, *j.layout, j.chunk)
+		if !whole(c.rows) {
+			read = archive.ReadSelection(ctx, data, *j.layout, j.chunk, c.rows)
+		}
+		for r, err := range rows(*j.layout, read) {
 			if !yield(r, err) {
 				return
 			}

@@ -16,6 +16,9 @@ var (
 	// ErrNoTable is wrapped when the tables asked for are not there to choose.
 	ErrNoTable = errors.New("no such table")
 
+	// ErrWish is wrapped when what is asked for contradicts itself.
+	ErrWish = errors.New("cannot be asked for")
+
 	// ErrWeaker is wrapped when an object is not retained as was signed, or as was
 	// asked.
 	ErrWeaker = errors.New("retention is weaker than signed")

@@ -114,21 +114,36 @@ func (r *Report) covered(level Level, inspected bool) []string {
 	return lines
 }
 
-// TableReport is a table's part of a report. After a restore the four counts of
-// rows are equal, or the restore was not one.
+// TableReport is a table's part of a report. After a restore into new tables the
+// four counts of rows are equal, or the restore was not one.
 type TableReport struct {
 	Name         string       `json:"name"`
+	Target       string       `json:"target,omitempty"` // its name in the live instance, where that is another
 	Chunks       int64        `json:"chunks"`
-	Rows         int64        `json:"rows"`         // signed in the manifest
-	Decoded      int64        `json:"decoded"`      // read out of chunks
-	Acknowledged int64        `json:"acknowledged"` // accepted by the target
-	Counted      int64        `json:"counted"`      // found in the live table
+	Rows         int64        `json:"rows"`              // signed in the manifest, and asked for
+	Decoded      int64        `json:"decoded"`           // read out of chunks
+	Acknowledged int64        `json:"acknowledged"`      // accepted by the target
+	Kept         int64        `json:"kept,omitempty"`    // there already, and left alone
+	Deleted      int64        `json:"deleted,omitempty"` // not signed, and removed
+	Counted      int64        `json:"counted"`           // found in the live table
 	RawBytes     int64        `json:"raw_bytes"`
 	StoredBytes  int64        `json:"stored_bytes"`
-	Missing      int64        `json:"missing"` // rows signed and not live
-	Extra        int64        `json:"extra"`   // rows live and not signed
-	Changed      int64        `json:"changed"` // rows with another cell
+	Missing      int64        `json:"missing"`          // rows signed and not live
+	Extra        int64        `json:"extra"`            // rows live and not signed
+	Others       bool         `json:"others,omitempty"` // rows that were not signed may be there
+	Changed      int64        `json:"changed"`          // rows with another cell
+	Expired      *Expiry      `json:"expired,omitempty"`
 	Differences  []Difference `json:"differences"`
+}
+
+// Expiry says what a table's time to live hides of the rows restored.
+type Expiry struct {
+	TTL      int64 `json:"ttl"`       // seconds
+	AllCells int64 `json:"all_cells"` // restored
+	AllRows  int64 `json:"all_rows"`
+	Cells    int64 `json:"cells"`   // of these, older when the restore began
+	Rows     int64 `json:"rows"`    // all of whose cells were
+	Visible  int64 `json:"visible"` // rows counted once the table had its time to live
 }
 
 // Difference names one way in which a live table is not what was signed.

@@ -5,83 +5,147 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/bits"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/otsnap/otsnap/archive"
-	"github.com/otsnap/otsnap/archive/row"
 	"github.com/otsnap/otsnap/manifest"
-	"golang.org/x/sync/errgroup"
 )
 
-// Restore brings tables of a snapshot back into an instance that does not have
-// them. Nothing is created before every signature and every byte of what will be
-// restored was checked. The tables are compared with what was signed while they
-// still show every version of every cell, and get their options, which may hide
-// some, after that.
+// RestoreMode says what a restore does to tables that exist. Those that do not are
+// made in every mode.
+type RestoreMode string
+
+// The modes of a restore.
+const (
+	CreateTables RestoreMode = "create"    // refuses them
+	FillEmpty    RestoreMode = "empty"     // writes to those without rows
+	Insert       RestoreMode = "insert"    // writes rows that do not exist, and touches no others
+	Overwrite    RestoreMode = "overwrite" // writes every row, whole, over what is there
+	Repair       RestoreMode = "repair"    // compares first, and writes only rows that differ
+)
+
+// EncryptionKey says what key tables are encrypted with in the target that were
+// encrypted with the key Old: a key is of one region.
+type EncryptionKey struct {
+	Old     string // its id as signed; "": any
+	New     string // "": the service's own key
+	RoleARN string // the role the service uses New by
+}
+
+// Restore brings tables of a snapshot back. Nothing is changed before every
+// signature and every byte of what will be restored was checked. Tables are made
+// bare, filled, and compared with what was signed while they still show every
+// version of every cell; after that they get their options, which may hide some,
+// their stream and their indexes.
 //
 // It holds, for each worker, one chunk and one row group of it as Arrow.
 type Restore struct {
 	From     *Archive
 	Snapshot string   // as Find takes it; "": the newest
 	Tables   []string // globs as Select takes them; none: all tables
+	Rename   []Rename // names in the target; the first that fits counts
+
+	// Rows narrows what is restored. Keys are those of one table, and so is then what
+	// is restored.
+	Rows archive.Selection
+
+	Mode        RestoreMode // "": CreateTables
+	DeleteExtra bool        // with Repair: rows that were not signed are removed
+	AllowSource []string    // tables of the snapshot's own instance that may be written to
+
+	// Generate has the service choose values for AUTO_INCREMENT columns, and KeyMap
+	// is told which key became which, in the order of the old ones; otherwise the
+	// columns become plain INTEGER, and keep their values.
+	Generate bool
+	KeyMap   func(table manifest.Table, was, is manifest.Key) error
+
+	Encryption     []EncryptionKey // none: tables that were encrypted get the service's own key
+	WithoutIndexes bool
+
 	To       Sink
 	Check    Source   // the same instance as To, for the comparison
 	Journal  *Journal // what an earlier run did; nil: the restore cannot be resumed
 	Workers  int      // chunks in work at once; 0: DefaultWorkers
 	Now      func() time.Time
 	Progress func(Event)
+
+	// Estimate returns the seconds a restore takes of so many rows and PlainBuffer
+	// bytes, at the rate that was asked for; 0: no rate bounds it. Nil: likewise.
+	Estimate func(rows, rawBytes int64) (seconds int64)
+
+	// PlanDigest is that of the plan to carry out, and no other; zero: any.
+	PlanDigest manifest.Hash
 }
 
 // restorer is a Restore under way.
 type restorer struct {
 	Restore
 	entry    Entry
-	tables   []manifest.TableEntry
+	tables   []*restored
 	report   *Report
 	progress *progress
 
 	mu sync.Mutex
 }
 
-// Run restores. When it returns nil, the rows signed, decoded, acknowledged and
-// counted back are the same number and have the signed digests. A table that
-// exists and was not made by the journal's run is fs.ErrExist, before anything
-// is written.
-func (r Restore) Run(ctx context.Context) (*Report, error) {
+func (r Restore) begin() *restorer {
 	if r.Now == nil {
 		r.Now = time.Now
 	}
+	if r.Mode == "" {
+		r.Mode = CreateTables
+	}
 	r.Workers = orDefault(r.Workers, DefaultWorkers)
-	x := &restorer{Restore: r, progress: newProgress(r.Progress)}
+	return &restorer{Restore: r, progress: newProgress(r.Progress)}
+}
+
+// Run restores. When it returns nil, the rows signed, decoded, acknowledged and
+// counted back are the same number and have the signed digests. A table that
+// exists, in mode CreateTables, is fs.ErrExist, before anything is written.
+func (r Restore) Run(ctx context.Context) (*Report, error) {
+	x := r.begin()
 	if err := x.choose(ctx); err != nil {
 		return nil, err
 	}
-	if err := x.target(ctx); err != nil {
-		return nil, err
-	}
-	jobs, err := x.verify(ctx)
+	plan, err := x.plan(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := x.create(ctx); err != nil {
+	if err := x.agree(plan); err != nil {
 		return nil, err
 	}
-	if err := x.write(ctx, jobs); err != nil {
+	if err := x.takeUp(ctx, plan); err != nil {
+		return nil, err
+	}
+	x.announce(plan)
+	if err := x.verify(ctx); err != nil {
+		return nil, err
+	}
+	if err := x.expiring(ctx); err != nil {
+		return nil, err
+	}
+	if err := x.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := x.write(ctx); err != nil {
 		return nil, err
 	}
 	if err := x.compare(ctx); err != nil {
 		return x.done(), err
 	}
 	if err := x.finish(ctx); err != nil {
-		return nil, err
+		return x.done(), err
 	}
 	return x.done(), x.closed()
 }
 
+// choose settles which tables are restored, and what they are in the target.
 func (x *restorer) choose(ctx context.Context) error {
+	if err := x.checkWishes(); err != nil {
+		return err
+	}
 	var err error
 	if x.entry, err = x.From.Find(ctx, x.Snapshot); err != nil {
 		return err
@@ -90,322 +154,218 @@ func (x *restorer) choose(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(names) > 1 && len(x.Rows.Within.From)+len(x.Rows.Within.To) > 0 {
+		return fmt.Errorf("snapshot: keys choose rows of one table, and %d tables are chosen: %w", len(names), ErrWish)
+	}
 	x.report = newReport("restore", x.From, x.entry, x.Now)
 	x.report.after(x.entry)
 	instance := x.To.Instance()
 	x.report.Instance = &instance
+	x.report.Tables = make([]TableReport, len(names))
+	var signed, target []manifest.Table
 	for _, t := range x.entry.Manifest.Tables {
 		if !slices.Contains(names, t.Table.Name) {
 			continue
 		}
-		x.tables = append(x.tables, t)
-		x.report.Tables = append(x.report.Tables, TableReport{Name: t.Table.Name, Rows: t.Totals.Rows, Differences: []Difference{}})
-		x.report.Totals.Add(t.Totals)
-		x.notes(t.Table)
+		r := x.restored(t)
+		r.report = &x.report.Tables[len(x.tables)]
+		*r.report = TableReport{Name: t.Table.Name, Differences: []Difference{}}
+		if r.table.Name != t.Table.Name {
+			r.report.Target = r.table.Name
+		}
+		x.tables = append(x.tables, r)
+		signed, target = append(signed, t.Table), append(target, r.table)
+	}
+	if err := checkNames(signed, target, x.Rename); err != nil {
+		return fmt.Errorf("snapshot: restore: %w", err)
 	}
 	return nil
 }
 
-// notes records what the restored table will not have.
-func (x *restorer) notes(t manifest.Table) {
-	note := func(format string, args ...any) {
-		x.report.Notes = append(x.report.Notes, fmt.Sprintf("table %s: ", t.Name)+fmt.Sprintf(format, args...))
+// checkWishes refuses what cannot be done to any table.
+func (x *restorer) checkWishes() error {
+	refuse := func(format string, args ...any) error {
+		return fmt.Errorf("snapshot: restore: "+format+": %w", append(args, ErrWish)...)
 	}
-	for _, k := range t.Key {
+	writesOver := x.Mode == Overwrite || x.Mode == Repair
+	switch {
+	case !slices.Contains([]RestoreMode{CreateTables, FillEmpty, Insert, Overwrite, Repair}, x.Mode):
+		return refuse("mode %q: there are create, empty, insert, overwrite and repair", x.Mode)
+	case x.DeleteExtra && x.Mode != Repair:
+		return refuse("rows are only removed in mode %s", Repair)
+	case len(x.Rows.Columns) > 0 && writesOver:
+		return refuse("in mode %s a row is written whole, and would lose its other columns; restore the columns into a table of another name", x.Mode)
+	case x.Rows.Where != nil && x.DeleteExtra:
+		return refuse("a filter does not say which rows of the target are extra; choose rows by their keys")
+	case x.Generate && x.Mode != CreateTables && x.Mode != FillEmpty:
+		return refuse("keys the service chooses are never those of rows that exist; mode %s is not for them", x.Mode)
+	}
+	return nil
+}
+
+// restored says what a table is to be in the target.
+func (x *restorer) restored(t manifest.TableEntry) *restored {
+	r := &restored{signed: t, table: inTarget(t.Table, x.Rename)}
+	r.table.Key = slices.Clone(t.Table.Key)
+	for i, k := range r.table.Key {
 		if k.AutoIncrement {
-			note("%s is a plain INTEGER now: the service does not take chosen values in an AUTO_INCREMENT column", k.Name)
+			r.generate = x.Generate
+			r.table.Key[i].AutoIncrement = x.Generate
 		}
 	}
-	for _, i := range t.Indexes {
-		note("secondary index %s is recorded in the manifest and was not made", i.Name)
+	if t.Table.Encryption.Enabled {
+		r.table.Encryption = x.encryption(t.Table.Encryption)
 	}
-	for _, i := range t.SearchIndexes {
-		note("search index %s is recorded in the manifest and was not made", i.Name)
+	if x.WithoutIndexes {
+		r.table.Indexes, r.table.SearchIndexes = nil, nil
 	}
-	if t.Encryption.Enabled {
-		note("server-side encryption with key %q is recorded in the manifest and was not set", t.Encryption.KeyID)
-	}
+	return r
 }
 
-// target refuses tables that exist and are not this restore's own. What the
-// journal says of a table that does not exist any more is void.
-func (x *restorer) target(ctx context.Context) error {
-	var taken []string
-	for _, t := range x.tables {
-		live, err := x.Check.Describe(ctx, t.Table.Name)
-		if isNotExist(err) {
-			if err := x.forget(t.Table.Name); err != nil {
-				return err
-			}
-			continue
-		}
-		if err != nil {
-			return inTable(t.Table, err)
-		}
-		own, err := x.own(ctx, t.Table)
-		if err != nil {
-			return inTable(t.Table, err)
-		}
-		if !own {
-			taken = append(taken, t.Table.Name)
-			continue
-		}
-		if !sameKey(live.Key, t.Table.Key) {
-			return fmt.Errorf("snapshot: table %s has primary key %s now, not %s: someone else made it",
-				t.Table.Name, formatKeyColumns(live.Key), formatKeyColumns(t.Table.Key))
+func (x *restorer) encryption(e manifest.Encryption) manifest.Encryption {
+	for _, k := range x.Encryption {
+		if (k.Old == "" || k.Old == e.KeyID) && k.New != "" {
+			return manifest.Encryption{Enabled: true, KeyType: customerKey, KeyID: k.New, RoleARN: k.RoleARN}
 		}
 	}
-	if len(taken) > 0 {
-		return fmt.Errorf("snapshot: instance %s has %s already; nothing was written: %w", x.To.Instance().Name, enumerate(taken, 10), fs.ErrExist)
-	}
-	return nil
+	return manifest.Encryption{Enabled: true, KeyType: serviceKey}
 }
 
-// own reports whether a table that exists was made by this restore. Where a
-// crash fell between the intent and its confirmation, an empty table is.
-func (x *restorer) own(ctx context.Context, t manifest.Table) (bool, error) {
-	state := x.Journal.table(t.Name)
-	if state.created || !state.intended {
-		return state.created, nil
+// The types of keys tables are encrypted with, in the words of the service.
+const (
+	serviceKey  = "SSE_KMS_SERVICE"
+	customerKey = "SSE_BYOK"
+)
+
+// own reports whether a table that exists was made by this restore. Where a crash
+// fell between the intent and its confirmation, an empty table is. What a journal
+// says is believed of a table that still is as the restore left it.
+func (x *restorer) own(ctx context.Context, t *restored, live manifest.Table) (bool, error) {
+	state := x.Journal.table(t.signed.Table.Name)
+	if !state.intended {
+		return false, nil
 	}
-	layout := row.Layout{Key: t.Key, Columns: t.Columns}
-	for _, err := range x.Check.Scan(ctx, Scan{Table: t, Layout: layout, Limit: 1}) {
+	made := live.Options == bare(t.table.Options) || state.compared && live.Options == t.table.Options
+	if !sameKey(live.Key, t.table.Key) || !made {
+		return false, nil
+	}
+	if state.created {
+		return true, nil
+	}
+	empty, err := x.empty(ctx, t)
+	if err != nil || !empty {
 		return false, err
 	}
-	return true, x.Journal.record(entry{Table: t.Name, Step: stepCreate})
+	return true, x.Journal.record(ctx, entry{Table: t.signed.Table.Name, Step: stepCreate})
 }
 
-// forget voids what the journal says of a table.
-func (x *restorer) forget(table string) error {
-	state := x.Journal.table(table)
-	if !state.intended && !state.created {
+// forget voids what the journal says of a table that is not there.
+func (x *restorer) forget(ctx context.Context, t *restored) error {
+	state := x.Journal.table(t.signed.Table.Name)
+	if !state.intended && state.opened == nil {
 		return nil
 	}
-	return x.Journal.record(entry{Table: table, Step: stepForget})
+	return x.Journal.record(ctx, entry{Table: t.signed.Table.Name, Step: stepForget})
 }
 
-// verify checks every byte of what will be restored and returns its chunks.
-func (x *restorer) verify(ctx context.Context) ([][]job, error) {
+// takeUp holds the plan against that of the run which is resumed.
+func (x *restorer) takeUp(ctx context.Context, plan *RestorePlan) error {
+	digest := plan.SHA256()
+	if x.Journal == nil || x.Journal.plan == digest {
+		return nil
+	}
+	if !x.Journal.plan.IsZero() && !x.Journal.Empty() {
+		return fmt.Errorf("snapshot: the restore to go on with had another plan: its SHA-256 was %s, now it is %s; give the same flags as then, or begin anew: %w",
+			x.Journal.plan, digest, ErrPlan)
+	}
+	return x.Journal.record(ctx, entry{Step: stepPlan, Plan: digest})
+}
+
+// announce records in the report what the plan says.
+func (x *restorer) announce(plan *RestorePlan) {
+	x.report.Notes = append(x.report.Notes, plan.Warnings...)
+	for _, t := range plan.Tables {
+		x.report.Totals.Add(t.Totals)
+		for _, what := range t.NotSame {
+			x.report.Notes = append(x.report.Notes, fmt.Sprintf("table %s: %s", t.Target, what))
+		}
+		for _, what := range t.Differs {
+			x.report.Notes = append(x.report.Notes, fmt.Sprintf("table %s exists and stays as it is: %s", t.Target, what))
+		}
+	}
+}
+
+// verify checks every byte of what will be restored.
+func (x *restorer) verify(ctx context.Context) error {
 	names := make([]string, len(x.tables))
 	for i, t := range x.tables {
-		names[i] = t.Table.Name
+		names[i] = t.signed.Table.Name
 	}
 	check := Verify{
 		Archive: x.From, Snapshot: x.entry.Manifest.Snapshot, Tables: names,
-		Level: Hashes, Workers: x.Workers, Now: x.Now, Progress: x.Restore.Progress, alone: true,
+		Level: Hashes, Workers: x.Workers, Now: x.Now, Progress: x.Restore.Progress, alone: true, rows: x.Rows,
 	}
 	if _, err := check.Run(ctx); err != nil {
-		return nil, fmt.Errorf("nothing was written: %w", err)
+		return fmt.Errorf("nothing was written: %w", err)
 	}
-	jobs := make([][]job, len(x.tables))
-	for i, t := range x.tables {
-		pages, err := tablePages(ctx, x.From, x.entry, t)
-		if err != nil {
-			return nil, err
-		}
-		jobs[i] = tableJobs(x.entry, t, pages)
-	}
-	return jobs, nil
+	return nil
 }
 
-// create makes the tables that an earlier run has not made. The journal knows of
-// each before it exists, so that a crash in between leaves no table it denies,
-// and does not claim one that somebody else was first to make.
-func (x *restorer) create(ctx context.Context) error {
+// prepare makes the tables that are not there, and opens those that are.
+func (x *restorer) prepare(ctx context.Context) error {
 	x.progress.begin("create", int64(len(x.tables)))
 	for _, t := range x.tables {
-		if !x.Journal.table(t.Table.Name).created {
-			if err := x.createTable(ctx, t.Table); err != nil {
-				return inTable(t.Table, err)
-			}
+		state := x.Journal.table(t.signed.Table.Name)
+		var err error
+		switch {
+		case t.live != nil:
+			err = x.openTable(ctx, t)
+		case !state.created:
+			err = x.createTable(ctx, t)
 		}
-		x.progress.add(t.Table.Name, Event{Done: 1})
+		if err != nil {
+			return inTable(t.table, err)
+		}
+		x.progress.add(t.table.Name, Event{Done: 1})
 	}
 	return nil
 }
 
-func (x *restorer) createTable(ctx context.Context, t manifest.Table) error {
-	if err := x.Journal.record(entry{Table: t.Name, Step: stepIntend}); err != nil {
+// createTable makes a table. The journal knows of it before it exists, so that a
+// crash in between leaves no table it denies, and does not claim one that somebody
+// else was first to make.
+func (x *restorer) createTable(ctx context.Context, t *restored) error {
+	name := t.signed.Table.Name
+	if err := x.Journal.record(ctx, entry{Table: name, Step: stepIntend}); err != nil {
 		return err
 	}
-	t.Key = slices.Clone(t.Key)
-	for i := range t.Key {
-		t.Key[i].AutoIncrement = false
-	}
-	err := x.To.Create(ctx, t)
+	err := x.To.Create(ctx, t.table)
 	if errors.Is(err, fs.ErrExist) {
-		return errors.Join(err, x.forget(t.Name))
+		return errors.Join(err, x.Journal.record(ctx, entry{Table: name, Step: stepForget}))
 	}
 	if err != nil {
 		return err
 	}
-	return x.Journal.record(entry{Table: t.Name, Step: stepCreate})
+	return x.Journal.record(ctx, entry{Table: name, Step: stepCreate})
 }
 
-// write puts the rows of all chunks. The order goes to and fro over the key
-// space of each table, and over the tables, so that no partition gets all the
-// writes of its moment.
-func (x *restorer) write(ctx context.Context, jobs [][]job) error {
-	order := interleave(jobs)
-	x.progress.begin("restore", int64(len(order)))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(x.Workers)
-	for _, j := range order {
-		group.Go(func() error {
-			if err := x.chunk(ctx, j); err != nil {
-				return fmt.Errorf("snapshot: table %s, %s: %w", j.table.Table.Name, j.chunk.Name, err)
-			}
-			return nil
-		})
-	}
-	return group.Wait()
-}
-
-// interleave takes one job of each table in turn, and each table's in the order
-// of their bit-reversed positions: 0, 4, 2, 6, 1, 5, 3, 7.
-func interleave(tables [][]job) []job {
-	var order []job
-	spread := make([][]job, len(tables))
-	longest := 0
-	for i, jobs := range tables {
-		spread[i] = bitReversed(jobs)
-		longest = max(longest, len(jobs))
-	}
-	for n := range longest {
-		for _, jobs := range spread {
-			if n < len(jobs) {
-				order = append(order, jobs[n])
-			}
-		}
-	}
-	return order
-}
-
-func bitReversed(jobs []job) []job {
-	if len(jobs) < 2 {
-		return jobs
-	}
-	width := bits.Len(uint(len(jobs) - 1))
-	out := make([]job, 0, len(jobs))
-	for n := range 1 << width {
-		if i := int(bits.Reverse64(uint64(n)) >> (64 - width)); i < len(jobs) {
-			out = append(out, jobs[i])
-		}
-	}
-	return out
-}
-
-// chunk writes the rows of one chunk, unless an earlier run had them all
-// acknowledged.
-func (x *restorer) chunk(ctx context.Context, j job) error {
-	object := j.object()
-	if rows, ok := x.Journal.written(j.table.Table.Name, object.Name); ok {
-		x.count(j, rows, rows)
+// openTable lets a table that exists take any version. The journal knows what its
+// options were before they are changed.
+func (x *restorer) openTable(ctx context.Context, t *restored) error {
+	state := x.Journal.table(t.signed.Table.Name)
+	if state.configured {
 		return nil
 	}
-	data, err := archive.Fetch(ctx, x.From.Store, object)
-	if err != nil {
-		return missing(object.Name, err)
-	}
-	var decoded, acknowledged int64
-	for record, err := range archive.Read(ctx, data, *j.layout, j.chunk) {
-		if err != nil {
-			return err
-		}
-		decoded += record.NumRows()
-		n, err := x.To.Write(ctx, Write{Table: j.table.Table, Layout: *j.layout, Record: record})
-		acknowledged += n.Rows
-		if err != nil {
-			return err
-		}
-		x.progress.add(j.table.Table.Name, Event{Rows: n.Rows})
-	}
-	if decoded != j.chunk.Rows || acknowledged != decoded {
-		return fmt.Errorf("%d rows signed, %d decoded, %d acknowledged: %w", j.chunk.Rows, decoded, acknowledged, ErrDiffers)
-	}
-	if err := x.Journal.record(entry{Table: j.table.Table.Name, Step: stepChunk, Object: object.Name, Rows: acknowledged}); err != nil {
-		return err
-	}
-	x.progress.add(j.table.Table.Name, Event{RawBytes: j.chunk.RawBytes, StoredBytes: j.chunk.Size})
-	x.count(j, decoded, acknowledged)
-	return nil
-}
-
-func (x *restorer) count(j job, decoded, acknowledged int64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	t := x.tableReport(j.table.Table.Name)
-	t.Chunks++
-	t.Decoded += decoded
-	t.Acknowledged += acknowledged
-	t.RawBytes += j.chunk.RawBytes
-	t.StoredBytes += j.chunk.Size
-	x.progress.add(j.table.Table.Name, Event{Done: 1})
-}
-
-func (x *restorer) tableReport(name string) *TableReport {
-	i := slices.IndexFunc(x.report.Tables, func(t TableReport) bool { return t.Name == name })
-	return &x.report.Tables[i]
-}
-
-// compare holds the restored tables against what was signed.
-func (x *restorer) compare(ctx context.Context) error {
-	run := &comparer{archive: x.From, entry: x.entry, with: x.Check, workers: x.Workers, limit: defaultDifferences, progress: x.progress}
-	var total int64
-	for _, t := range x.tables {
-		total += max(1, t.Totals.Chunks)
-	}
-	x.progress.begin("compare", total)
-	var problems []error
-	for _, t := range x.tables {
-		report := x.tableReport(t.Table.Name)
-		if state := x.Journal.table(t.Table.Name); state.compared && state.finished {
-			report.Counted = state.rows
-			x.report.Notes = append(x.report.Notes, fmt.Sprintf("table %s: compared by the run that is resumed here, before it got its options", t.Table.Name))
-			continue
-		}
-		found, err := run.table(ctx, t)
-		if err != nil && !errors.Is(err, ErrDiffers) {
-			return err
-		}
-		if err != nil {
-			problems = append(problems, err)
-			x.report.Problems = append(x.report.Problems, err.Error())
-		}
-		report.Counted, report.Missing, report.Extra, report.Changed = found.Counted, found.Missing, found.Extra, found.Changed
-		report.Differences = found.Differences
-		if err != nil {
-			continue
-		}
-		if err := x.Journal.record(entry{Table: t.Table.Name, Step: stepCompare, Rows: found.Counted}); err != nil {
+	if state.opened == nil {
+		if err := x.Journal.record(ctx, entry{Table: t.signed.Table.Name, Step: stepOpen, Live: t.live}); err != nil {
 			return err
 		}
 	}
-	return errors.Join(problems...)
-}
-
-// finish gives the tables their options and looks whether they took them.
-func (x *restorer) finish(ctx context.Context) error {
-	x.progress.begin("finish", int64(len(x.tables)))
-	for _, t := range x.tables {
-		if !x.Journal.table(t.Table.Name).finished {
-			if err := x.To.Configure(ctx, t.Table); err != nil {
-				return inTable(t.Table, err)
-			}
-			if err := x.Journal.record(entry{Table: t.Table.Name, Step: stepFinish}); err != nil {
-				return err
-			}
-		}
-		live, err := x.Check.Describe(ctx, t.Table.Name)
-		if err != nil {
-			return inTable(t.Table, err)
-		}
-		if live.Options != t.Table.Options {
-			return fmt.Errorf("snapshot: table %s has options %+v, signed were %+v: %w", t.Table.Name, live.Options, t.Table.Options, ErrDiffers)
-		}
-		x.progress.add(t.Table.Name, Event{Done: 1})
+	open := t.table
+	if open.Options = x.open(t); open.Options == t.live.Options {
+		return nil
 	}
-	return nil
+	return x.To.Configure(ctx, open)
 }
 
 func (x *restorer) done() *Report {
@@ -413,12 +373,17 @@ func (x *restorer) done() *Report {
 	return x.report
 }
 
-// closed makes sure that the four counts of rows agree.
+// closed makes sure that the counts of rows agree.
 func (x *restorer) closed() error {
-	for _, t := range x.report.Tables {
-		if t.Decoded != t.Rows || t.Acknowledged != t.Rows || t.Counted != t.Rows {
-			return fmt.Errorf("snapshot: table %s: %d rows signed, %d decoded, %d acknowledged, %d counted: %w",
-				t.Name, t.Rows, t.Decoded, t.Acknowledged, t.Counted, ErrDiffers)
+	for i, t := range x.tables {
+		r := &x.report.Tables[i]
+		written := r.Acknowledged + r.Kept
+		if t.live != nil && x.Mode == Repair {
+			written = r.Rows // those that differed; the comparison saw them all
+		}
+		if r.Decoded != r.Rows || written != r.Rows || r.Counted-r.Extra != r.Rows {
+			return fmt.Errorf("snapshot: table %s: %d rows signed, %d decoded, %d acknowledged, %d there already, %d counted, of which %d others: %w",
+				t.table.Name, r.Rows, r.Decoded, r.Acknowledged, r.Kept, r.Counted, r.Extra, ErrDiffers)
 		}
 	}
 	return nil

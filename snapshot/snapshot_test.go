@@ -361,7 +361,7 @@ func TestAnInterruptedRestoreIsResumedToTheSameState(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer journal.Close()
+			defer journal.Close(t.Context())
 			r := restoring(t, s, from, name)
 			r.Journal, r.Workers = journal, 1
 			return r.Run(t.Context())
@@ -401,7 +401,7 @@ func TestAJournalOfAnotherRestoreIsRefused(t *testing.T) {
 	if j.Resumed() {
 		t.Error("a new journal says it was resumed")
 	}
-	j.Close()
+	j.Close(t.Context())
 	if _, err := snapshot.OpenJournal(path, snapshot.JournalHead{Snapshot: "two", Tables: []string{"a"}}); err == nil {
 		t.Error("a journal of another snapshot was taken up")
 	}
@@ -412,7 +412,7 @@ func TestAJournalOfAnotherRestoreIsRefused(t *testing.T) {
 	if !j.Resumed() {
 		t.Error("a journal that was there says it is new")
 	}
-	if err := j.Remove(); err != nil {
+	if err := j.End(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -512,8 +512,13 @@ func TestCellsPastTheirTimeToLiveAreRestoredBeforeTheyVanish(t *testing.T) {
 		t.Fatalf("%d cells exported, want 1", got)
 	}
 	late.Store(int64(10 * time.Minute))
-	if _, err := restoring(t, s, a, "target").Run(t.Context()); err != nil {
+	report, err := restoring(t, s, a, "target").Run(t.Context())
+	if err != nil {
 		t.Fatal(err)
+	}
+	want := snapshot.Expiry{TTL: 86400, AllCells: 1, AllRows: 1}
+	if got := report.Tables[0].Expired; got == nil || *got != want {
+		t.Errorf("expiry %+v, want %+v: this machine's clock says that nothing is old", got, want)
 	}
 	live, err := s.instance(t, "target").Describe(t.Context(), "brief")
 	if err != nil || live.Options.TTL != 86400 || live.Options.Deviation != 90000 {
@@ -594,7 +599,7 @@ func TestAResumedRestoreDoesNotTrustItsJournalOverTheTarget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer journal.Close()
+		defer journal.Close(t.Context())
 		return snapshot.Restore{From: a, To: sink, Check: target, Journal: journal}.Run(t.Context())
 	}
 	refused := errors.New("refused")
@@ -604,8 +609,12 @@ func TestAResumedRestoreDoesNotTrustItsJournalOverTheTarget(t *testing.T) {
 
 	t.Run("rows changed in between", func(t *testing.T) {
 		deleteRow(t, s.client("target"), "plain", "k", "row-000050")
-		if _, err := run(target); !errors.Is(err, snapshot.ErrDiffers) {
-			t.Errorf("got %v, want ErrDiffers", err)
+		report, err := run(sinkWith{Sink: target, finish: func() error { return refused }})
+		if !errors.Is(err, refused) || report == nil || !slices.ContainsFunc(report.Notes, func(n string) bool { return strings.Contains(n, "written again") }) {
+			t.Errorf("got %v and notes %q, want the row put back, and said so", err, report.Notes)
+		}
+		if _, err := (snapshot.Compare{Archive: a, With: target}).Run(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 	t.Run("the table was dropped", func(t *testing.T) {
@@ -638,7 +647,7 @@ func TestATableMadeByAnotherIsNotClaimed(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = snapshot.Restore{From: a, To: sink, Check: target, Journal: journal}.Run(t.Context())
-		journal.Close()
+		journal.Close(t.Context())
 		if !errors.Is(err, fs.ErrExist) {
 			t.Errorf("run %d: got %v, want fs.ErrExist", i+1, err)
 		}

@@ -13,6 +13,7 @@ type compareOptions struct {
 	instance    instanceFlags
 	snapshot    string
 	tables      []string
+	rename      renames
 	workers     int
 	differences int
 }
@@ -35,6 +36,7 @@ key, cell. The tables are read in full. Rows written since the snapshot differ.`
 	o.instance.add(cmd)
 	addSnapshotFlag(cmd, &o.snapshot, "the newest")
 	addTableFlag(cmd, &o.tables)
+	addRenameFlag(cmd, &o.rename)
 	addWorkersFlag(cmd, &o.workers)
 	cmd.Flags().IntVar(&o.differences, "differences", 20, "`NUMBER` of differences to name for each table; all are counted")
 	return cmd
@@ -52,7 +54,7 @@ func (a *app) compare(ctx context.Context, location, address string, o compareOp
 		return err
 	}
 	report, err := snapshot.Compare{
-		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, With: with,
+		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Rename: o.rename, With: with,
 		Workers: o.workers, Limit: o.differences, Now: a.now, Progress: shown.Event,
 	}.Run(ctx)
 	shown.Close()

@@ -89,6 +89,7 @@ func verdicts() []verdict {
 	return []verdict{
 		{errUsage, exitUsage, ""},
 		{snapshot.ErrNoTable, exitUsage, ""},
+		{snapshot.ErrWish, exitUsage, ""},
 		{errKey, exitKey, ""},
 		{manifest.ErrUntrusted, exitUntrusted, "do not use this archive until you know why; compare the id you wrote down with the one in the trust file"},
 		{manifest.ErrRollback, exitRollback, "somebody may have removed or replaced a snapshot; look for it among older versions of the objects and in other copies"},
@@ -158,7 +159,7 @@ func (a *app) finish(ctx context.Context, err error) int {
 // sentence leaves out of an error the names of packages, which the user called
 // none of, and at its end what the library adds for programs to branch on.
 func sentence(line string) string {
-	for _, sentinel := range []error{fs.ErrExist, fs.ErrNotExist, errors.ErrUnsupported} {
+	for _, sentinel := range []error{fs.ErrExist, fs.ErrNotExist, errors.ErrUnsupported, snapshot.ErrWish} {
 		line = strings.TrimSuffix(line, ": "+sentinel.Error())
 	}
 	parts := strings.Split(line, ": ")

@@ -7,8 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
+	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/archive/row"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/spf13/cobra"
@@ -16,13 +20,29 @@ import (
 
 // restoreOptions are the flags of restore.
 type restoreOptions struct {
-	archive  archiveFlags
-	instance instanceFlags
-	snapshot string
-	tables   []string
-	workers  int
-	resume   bool
-	state    string
+	archive   archiveFlags
+	instance  instanceFlags
+	snapshot  string
+	tables    []string
+	rename    renames
+	keys      keyFlags
+	where     string
+	columns   []string
+	mode      string
+	extra     bool
+	over      []string
+	increment string
+	receipt   string
+	sign      []string
+	encrypt   encryptionKeys
+	role      string
+	noIndexes bool
+	dryRun    bool
+	plan      string
+	digest    digest
+	workers   int
+	resume    bool
+	state     string
 }
 
 func (a *app) restoreCommand() *cobra.Command {
@@ -30,20 +50,41 @@ func (a *app) restoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore ARCHIVE INSTANCE",
 		Short: "Bring tables back and prove that they are what was signed",
-		Long: `Bring tables of a snapshot back into an instance that does not have them.
+		Long: `Bring tables of a snapshot back into an instance, in any region.
 
 Every signature and every byte is checked before anything is written. Then the
-tables are made, filled, and compared cell by cell with what was signed. Tables
-that exist are never touched.
+tables are made, filled, and compared cell by cell with what was signed. After
+that they get their options, their streams and their indexes. Tables that exist
+are not touched, unless --mode says so:
+  create     tables must not exist (the default)
+  empty      tables that exist must have no rows
+  insert     rows that exist are left as they are
+  overwrite  rows are written whole over those that exist
+  repair     tables are compared first, and only rows that differ are written
+Tables that do not exist are made in every mode; those that do keep their own
+options and indexes.
 
-How far a restore has come is kept in a state file on this machine, so that
---resume can go on after a crash. The access key is read as for export; it needs
-to create, describe, update, write and read tables.`,
+--dry-run shows what would be done and changes nothing; --plan writes that to a
+file, and --plan-sha256 carries out a plan with that digest and no other.
+
+Parts of a table are chosen by key (see: otsnap cat --help), by --where and by
+--columns.
+
+How far a restore has come is kept in a state file on this machine, or in the
+archive, so that --resume can go on after a crash. The access key is read as for
+export; it needs to create, describe, update, write and read tables.`,
 		Example: `  otsnap restore /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com
+  otsnap restore /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com --dry-run
   otsnap restore /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com --snapshot 17 --table orders
+  otsnap restore /backup/shop https://shop.cn-hangzhou.ots.aliyuncs.com --table orders --rename orders=orders_17
+  otsnap restore /backup/shop https://shop.cn-hangzhou.ots.aliyuncs.com --table orders --key US,7 \
+      --mode insert --allow-source orders
   otsnap restore /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com --resume`,
 		Args: arguments([]string{"ARCHIVE", "INSTANCE"}, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.check(cmd); err != nil {
+				return err
+			}
 			return a.restore(cmd.Context(), args[0], args[1], o)
 		},
 	}
@@ -51,13 +92,59 @@ to create, describe, update, write and read tables.`,
 	o.instance.add(cmd)
 	addSnapshotFlag(cmd, &o.snapshot, "the newest")
 	addTableFlag(cmd, &o.tables)
+	addRenameFlag(cmd, &o.rename)
+	o.keys.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.where, "where", "", "only rows whose cells match this `FILTER`; see: otsnap cat --help")
+	f.StringSliceVar(&o.columns, "columns", nil, "only cells with these `NAMES` or globs; rows without any are restored too")
+	f.StringVar(&o.mode, "mode", string(snapshot.CreateTables), "what to do with tables that exist: create, empty, insert, overwrite or repair")
+	f.BoolVar(&o.extra, "delete-extra", false, "with --mode repair: remove rows that were not signed")
+	f.StringSliceVar(&o.over, "allow-source", nil, "write over this `TABLE` though the snapshot was taken of it")
+	f.StringVar(&o.increment, "auto-increment", "keep", "AUTO_INCREMENT columns: keep their values, as plain INTEGER; or regenerate them, with --receipt")
+	f.StringVar(&o.receipt, "receipt", "", "new `FILE` for a signed receipt, with --receipt-key; regenerated keys go beside it")
+	f.StringArrayVar(&o.sign, "receipt-key", nil, "private key `FILE` to sign the receipt with (repeat for more)")
+	f.Var(&o.encrypt, "sse-key", "encrypt with the key `[OLD=]NEW`, which is of the target's region, what was encrypted (with OLD); with --sse-role (default: the service's own key)")
+	f.StringVar(&o.role, "sse-role", "", "`ARN` of the role by which the service uses that key")
+	f.BoolVar(&o.noIndexes, "no-indexes", false, "make no secondary and no search indexes")
+	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, and change nothing")
+	f.StringVar(&o.plan, "plan", "", "new `FILE` for what would be done; nothing is changed")
+	f.Var(&o.digest, "plan-sha256", "restore only if this is the SHA-256 of what will be done, as of a --plan file")
+	f.BoolVar(&o.resume, "resume", false, "go on with the restore that was interrupted, if one was")
+	f.StringVar(&o.state, "state", "", "state `FILE`, or the address of an archive to keep it in (default: a file for this snapshot, tables and instance in your configuration)")
 	addWorkersFlag(cmd, &o.workers)
-	cmd.Flags().BoolVar(&o.resume, "resume", false, "go on with the restore that was interrupted, if one was")
-	cmd.Flags().StringVar(&o.state, "state", "", "state `FILE` (default: one for this snapshot, tables and instance in your configuration)")
 	return cmd
 }
 
+// check refuses flags that no restore could follow.
+func (o *restoreOptions) check(cmd *cobra.Command) error {
+	changed := cmd.Flags().Changed
+	switch {
+	case o.increment != "keep" && o.increment != "regenerate":
+		return usage(cmd, "--auto-increment %s: there are keep and regenerate", o.increment)
+	case o.increment == "regenerate" && o.receipt == "" && !o.planning():
+		return usage(cmd, "--auto-increment regenerate: give --receipt FILE and --receipt-key, for the new keys to be told of")
+	case (o.receipt == "") != (len(o.sign) == 0):
+		return usage(cmd, "--receipt and --receipt-key go together")
+	case o.planning() && (o.resume || changed("plan-sha256") || o.receipt != ""):
+		return usage(cmd, "--dry-run and --plan change nothing: they do not go with --resume, --plan-sha256 and --receipt")
+	case len(o.encrypt) > 0 && o.role == "":
+		return usage(cmd, "--sse-key: give --sse-role too, the role by which the service uses the key")
+	}
+	for _, glob := range o.columns {
+		if _, err := filepath.Match(glob, ""); err != nil || glob == "" {
+			return usage(cmd, "--columns %q is no pattern", glob)
+		}
+	}
+	return o.keys.check(cmd)
+}
+
+func (o *restoreOptions) planning() bool { return o.dryRun || o.plan != "" }
+
 func (a *app) restore(ctx context.Context, location, address string, o restoreOptions) error {
+	signing, err := signers(o.sign)
+	if err != nil {
+		return err
+	}
 	shown := a.reporter()
 	defer shown.Close()
 	to, err := a.openInstance(address, o.instance, o.archive.giveUpAfter)
@@ -68,38 +155,105 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 	if err != nil {
 		return err
 	}
-	entry, err := from.Find(ctx, o.snapshot)
-	if errors.Is(err, manifest.ErrInvalid) || errors.Is(err, manifest.ErrUntrusted) || errors.Is(err, snapshot.ErrMissing) {
-		return advise(err, "if it cannot be put back from another copy: snapshots before it are restored by their number, as in --snapshot 16")
-	}
+	run, head, err := o.run(ctx, from)
 	if err != nil {
 		return err
+	}
+	head.Instance = to.Instance()
+	run.To, run.Check, run.Now, run.Progress = to, to, a.now, shown.Event
+	if o.planning() {
+		plan, err := run.Plan(ctx)
+		shown.Close()
+		if err != nil {
+			return err
+		}
+		return a.showPlan(plan, o.plan)
+	}
+	run.Journal, err = a.openJournal(ctx, o, head)
+	if err != nil {
+		return err
+	}
+	receipt, err := a.newReceipt(o.receipt, signing)
+	if err != nil {
+		return errors.Join(err, run.Journal.Close(ctx))
+	}
+	defer receipt.discard()
+	if run.Generate {
+		run.KeyMap = receipt.keyMap
+	}
+	a.resume = "go on with the same command and --resume"
+	report, err := run.Run(ctx)
+	shown.Close()
+	if report != nil {
+		err = errors.Join(err, receipt.keep(ctx, report))
+	}
+	told := a.conclude(ctx, from, report, o.explain(err))
+	// Last: who is killed before this can resume, and hears the outcome again.
+	if err := endJournal(ctx, run.Journal, err); err != nil {
+		a.warn("warning: state of the restore: %v", err)
+	}
+	return told
+}
+
+// run returns the restore that was asked for, and what its state is known by.
+func (o *restoreOptions) run(ctx context.Context, from *opened) (snapshot.Restore, snapshot.JournalHead, error) {
+	var head snapshot.JournalHead
+	entry, err := from.Find(ctx, o.snapshot)
+	if errors.Is(err, manifest.ErrInvalid) || errors.Is(err, manifest.ErrUntrusted) || errors.Is(err, snapshot.ErrMissing) {
+		err = advise(err, "if it cannot be put back from another copy: snapshots before it are restored by their number, as in --snapshot 16")
+	}
+	if err != nil {
+		return snapshot.Restore{}, head, err
 	}
 	tables, err := snapshot.Select(tableNames(entry.Manifest), o.tables)
 	if err != nil {
-		return err
+		return snapshot.Restore{}, head, err
 	}
-	head := snapshot.JournalHead{Archive: from.Policy.ID(), Snapshot: entry.Manifest.Snapshot, Instance: to.Instance(), Tables: tables}
-	state, err := a.statePath(o.state, head)
+	rows, err := o.selection(entry, tables)
 	if err != nil {
-		return err
+		return snapshot.Restore{}, head, err
 	}
-	journal, err := openJournal(state, head, o.resume)
-	if err != nil {
-		return err
+	r := snapshot.Restore{
+		From: from.Archive, Snapshot: entry.Manifest.Snapshot, Tables: tables, Rename: o.rename, Rows: rows,
+		Mode: snapshot.RestoreMode(o.mode), DeleteExtra: o.extra, AllowSource: o.over,
+		Generate: o.increment == "regenerate", Encryption: o.encrypt.by(o.role), WithoutIndexes: o.noIndexes,
+		PlanDigest: o.digest.Hash, Workers: o.workers,
 	}
-	a.resume = "go on with the same command and --resume"
-	report, err := snapshot.Restore{
-		From: from.Archive, Snapshot: entry.Manifest.Snapshot, Tables: tables, To: to, Check: to,
-		Journal: journal, Workers: o.workers, Now: a.now, Progress: shown.Event,
-	}.Run(ctx)
-	shown.Close()
-	told := a.conclude(ctx, from, report, err)
-	// Last: who is killed before this can resume, and hears the outcome again.
-	if err := endJournal(journal, err); err != nil {
-		a.warn("warning: state file: %v", err)
+	head = snapshot.JournalHead{Archive: from.Policy.ID(), Snapshot: entry.Manifest.Snapshot, Tables: tables, Targets: r.Targets(tables)}
+	return r, head, nil
+}
+
+// selection returns the rows and cells that were asked for.
+func (o *restoreOptions) selection(entry snapshot.Entry, tables []string) (archive.Selection, error) {
+	s := archive.Selection{Columns: o.columns}
+	var err error
+	if o.where != "" {
+		if s.Where, err = row.ParseFilter(o.where); err != nil {
+			return s, advise(misused("--where: %w", err), "see: otsnap cat --help")
+		}
 	}
-	return told
+	if o.keys == (keyFlags{}) {
+		return s, nil
+	}
+	if len(tables) > 1 {
+		return s, misused("keys choose rows of one table; name it: --table TABLE")
+	}
+	table, err := snapshot.FindTable(entry, tables[0])
+	if err == nil {
+		s.Within, err = o.keys.within(table.Table.Key)
+	}
+	return s, err
+}
+
+// explain says what to do about an error of a restore.
+func (o *restoreOptions) explain(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrExist) && o.mode == string(snapshot.CreateTables):
+		return advise(err, "restore under another name, as in --rename 'orders=orders_restored' or --rename '*=*_restored', into another instance, or see --mode")
+	case errors.Is(err, snapshot.ErrPlan):
+		return advise(err, "look at it again with --plan FILE, and give its digest")
+	}
+	return err
 }
 
 func tableNames(m *manifest.Manifest) []string {
@@ -108,6 +262,46 @@ func tableNames(m *manifest.Manifest) []string {
 		names = append(names, t.Table.Name)
 	}
 	return names
+}
+
+// openJournal begins the state of a restore, or takes up the one there is if the
+// user asked to resume. A restore that was interrupted before it had one is begun
+// anew.
+func (a *app) openJournal(ctx context.Context, o restoreOptions, head snapshot.JournalHead) (*snapshot.Journal, error) {
+	journal, where, err := a.journal(ctx, o, head)
+	if err != nil {
+		return nil, err
+	}
+	if journal.Resumed() && !o.resume {
+		err := advise(fmt.Errorf("this restore was begun before and not finished: its state is in %s: %w", where, fs.ErrExist),
+			"go on with --resume; or, to begin anew, name another state, and remove the tables the restore has made")
+		return nil, errors.Join(err, journal.Close(ctx))
+	}
+	return journal, nil
+}
+
+func (a *app) journal(ctx context.Context, o restoreOptions, head snapshot.JournalHead) (*snapshot.Journal, string, error) {
+	if strings.Contains(o.state, "://") {
+		where, err := locate(o.state)
+		if err != nil {
+			return nil, "", err
+		}
+		store, err := where.open(ctx, storeOptions{giveUpAfter: o.archive.giveUpAfter.Duration, onRetry: a.retried})
+		if err != nil {
+			return nil, "", err
+		}
+		journal, err := snapshot.OpenArchiveJournal(ctx, store, head)
+		return journal, where.name, err
+	}
+	path, err := a.statePath(o.state, head)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, "", fmt.Errorf("state file: %w", err)
+	}
+	journal, err := snapshot.OpenJournal(path, head)
+	return journal, path, err
 }
 
 // statePath is the file named, or one that belongs to this restore alone.
@@ -119,33 +313,83 @@ func (a *app) statePath(named string, head snapshot.JournalHead) (string, error)
 	if err != nil {
 		return "", err
 	}
-	which := fmt.Sprint(head.Archive, head.Instance.Endpoint, head.Instance.Name, strings.Join(head.Tables, " "))
+	which := fmt.Sprint(head.Archive, head.Instance.Endpoint, head.Instance.Name, strings.Join(slices.Concat(head.Tables, head.Targets), " "))
 	return filepath.Join(folder, "restore-"+localName(head.Snapshot, which+"/"+head.Snapshot)+".state"), nil
 }
 
-// openJournal begins a state file, or takes up the one there is if the user asked
-// to resume. A restore that was interrupted before it had one is begun anew: the
-// tables it would touch must not exist in any case.
-func openJournal(path string, head snapshot.JournalHead, resume bool) (*snapshot.Journal, error) {
-	_, err := os.Stat(path)
-	switch {
-	case err == nil && !resume:
-		return nil, advise(fmt.Errorf("this restore was begun before and not finished: state file %s: %w", path, fs.ErrExist),
-			"go on with --resume; or, to begin anew, remove that file and the tables the restore has made")
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return nil, err
+// endJournal ends the state of a restore that is done, or that ended before it
+// changed a table, and keeps it otherwise: also of one that was interrupted.
+func endJournal(ctx context.Context, j *snapshot.Journal, outcome error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	if outcome == nil || j.Empty() {
+		return j.End(ctx)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("state file: %w", err)
-	}
-	return snapshot.OpenJournal(path, head)
+	return j.Close(ctx)
 }
 
-// endJournal removes the state of a restore that is done, or that ended before
-// it made a table, and keeps it otherwise.
-func endJournal(j *snapshot.Journal, outcome error) error {
-	if outcome == nil || j.Empty() {
-		return j.Remove()
+// renames is a flag for names in the target.
+type renames []snapshot.Rename
+
+func (r *renames) String() string { return "" }
+
+func (r *renames) Set(text string) error {
+	parsed, err := snapshot.ParseRename(text)
+	if err == nil {
+		*r = append(*r, parsed)
 	}
-	return j.Close()
+	return err
 }
+
+func (r *renames) Type() string { return "OLD=NEW" }
+
+func addRenameFlag(cmd *cobra.Command, r *renames) {
+	cmd.Flags().Var(r, "rename", "another name in the instance for a table or a secondary index; one * on each side stands for any text (repeat for more; the first that fits counts)")
+}
+
+// encryptionKeys is a flag for keys in the target, by those they stand for.
+type encryptionKeys []snapshot.EncryptionKey
+
+func (k *encryptionKeys) String() string { return "" }
+
+func (k *encryptionKeys) Set(text string) error {
+	old, name, ok := strings.Cut(text, "=")
+	if !ok {
+		old, name = "", text
+	}
+	if name == "" {
+		return errors.New("names no key")
+	}
+	*k = append(*k, snapshot.EncryptionKey{Old: old, New: name})
+	return nil
+}
+
+func (k *encryptionKeys) Type() string { return "KEY" }
+
+// by returns the keys as the role uses them.
+func (k encryptionKeys) by(role string) []snapshot.EncryptionKey {
+	keys := slices.Clone(k)
+	for i := range keys {
+		keys[i].RoleARN = role
+	}
+	return keys
+}
+
+// digest is a flag for a SHA-256.
+type digest struct{ manifest.Hash }
+
+func (d *digest) String() string {
+	if d.IsZero() {
+		return ""
+	}
+	return d.Hash.String()
+}
+
+func (d *digest) Set(text string) error {
+	if err := d.UnmarshalText([]byte(strings.TrimPrefix(text, "sha256:"))); err != nil || d.IsZero() {
+		return errors.New("not a SHA-256 of 64 lower-case hex digits")
+	}
+	return nil
+}
+
+func (d *digest) Type() string { return "SHA256" }

@@ -107,6 +107,9 @@ func printCompared(w io.Writer, r *snapshot.Report, took string) {
 	}
 	for _, x := range r.Tables {
 		name, n := console.Quote(x.Name), console.Number[int64]
+		if x.Target != "" {
+			name += " as " + console.Quote(x.Target)
+		}
 		if restored {
 			t.Row(name, n(x.Chunks), n(x.Rows), n(x.Decoded), n(x.Acknowledged), n(x.Counted), equality(x))
 		} else {
@@ -131,12 +134,33 @@ func printCompared(w io.Writer, r *snapshot.Report, took string) {
 	}
 	fmt.Fprintf(w, "%s: snapshot %d (%s) with instance %s, %s, %s, in %s\n", verb, r.Seq, r.Snapshot,
 		printInstance(*r.Instance), console.Count(len(r.Tables), "table"), console.Count(r.Totals.Rows, "row"), took)
-	fmt.Fprintln(w, "proved: every row, cell, type and version is what was signed; there is no other row.")
+	fmt.Fprintln(w, compared(r.Tables))
+}
+
+// compared says in a sentence what a comparison without a problem has shown.
+func compared(tables []snapshot.TableReport) string {
+	var kept int64
+	others := false
+	for _, t := range tables {
+		kept += t.Changed
+		others = others || t.Others
+	}
+	text := "proved: every row, cell, type and version is what was signed"
+	if kept > 0 {
+		text += fmt.Sprintf(", but for %s that were there and were left alone", console.Count(kept, "row"))
+	}
+	if others {
+		return text + "; other rows were left alone."
+	}
+	return text + "; there is no other row."
 }
 
 func equality(t snapshot.TableReport) string {
-	if t.Missing+t.Extra+t.Changed > 0 || t.Counted != t.Rows {
+	switch {
+	case t.Missing > 0, t.Extra > 0 && !t.Others, t.Changed > t.Kept, t.Counted-t.Extra != t.Rows:
 		return "DIFFERS"
+	case t.Changed > 0:
+		return fmt.Sprintf("equal but for %s left alone", console.Count(t.Changed, "row"))
 	}
 	return "equal"
 }

@@ -1,0 +1,278 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/otsnap/otsnap/archive/row"
+	"github.com/otsnap/otsnap/manifest"
+)
+
+// comparer returns what holds the target against what was signed.
+func (x *restorer) comparer() *comparer {
+	c := &comparer{
+		archive: x.From, entry: x.entry, with: x.Check, workers: x.Workers, limit: defaultDifferences,
+		progress: x.progress, names: map[string]string{}, rows: x.Rows,
+	}
+	for _, t := range x.tables {
+		c.names[t.signed.Table.Name] = t.table.Name
+	}
+	return c
+}
+
+// compare holds the restored tables against what was signed. Where it is not what
+// an earlier run believed to have written, the rows are written again, once.
+func (x *restorer) compare(ctx context.Context) error {
+	var total int64
+	for _, t := range x.tables {
+		total += int64(max(1, len(t.jobs)))
+	}
+	x.progress.begin("compare", total)
+	var problems []error
+	for _, t := range x.tables {
+		if x.compared(t) {
+			continue
+		}
+		err := x.compareTable(ctx, t)
+		if errors.Is(err, ErrDiffers) && x.Journal.Resumed() && !t.generate {
+			err = x.again(ctx, t)
+		}
+		if err != nil && !errors.Is(err, ErrDiffers) {
+			return err
+		}
+		if err != nil {
+			problems = append(problems, err)
+			x.report.Problems = append(x.report.Problems, err.Error())
+			continue
+		}
+		if err := x.Journal.record(ctx, entry{Table: t.signed.Table.Name, Step: stepCompare, Rows: t.report.Counted}); err != nil {
+			return err
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// compared reports whether an earlier run has compared a table that has its
+// options since, which may hide what was compared.
+func (x *restorer) compared(t *restored) bool {
+	state := x.Journal.table(t.signed.Table.Name)
+	if !state.compared || !state.configured {
+		return false
+	}
+	r := t.report
+	r.Counted, r.Rows = state.rows, r.Decoded
+	x.report.Notes = append(x.report.Notes, fmt.Sprintf("table %s: compared by the run that is resumed here, before it got its options", t.table.Name))
+	return true
+}
+
+func (x *restorer) compareTable(ctx context.Context, t *restored) error {
+	if t.generate {
+		return x.compareGenerated(ctx, t)
+	}
+	run := x.comparer()
+	run.within = t.live != nil && x.Mode != FillEmpty
+	run.tolerant = run.within && !x.DeleteExtra
+	if run.within && x.Mode == Insert {
+		run.kept = t.report.Kept
+	}
+	t.report.Others = run.tolerant
+	found, err := run.table(ctx, t.signed, t.jobs)
+	if found == nil {
+		return err
+	}
+	r := t.report
+	r.Rows, r.Counted, r.Missing, r.Extra, r.Changed = found.Rows, found.Counted, found.Missing, found.Extra, found.Changed
+	r.Differences = found.Differences
+	if err == nil && r.Kept > 0 {
+		x.note(t, "%d rows were there already", r.Kept)
+	}
+	if err == nil && r.Extra > 0 {
+		x.note(t, "%d rows that were not signed are left as they are", r.Extra)
+	}
+	if err == nil && r.Changed > 0 {
+		x.note(t, "%d of the %d rows that were there differ from what was signed, and are left as they are", r.Changed, r.Kept)
+	}
+	return err
+}
+
+func (x *restorer) note(t *restored, format string, args ...any) {
+	x.report.Notes = append(x.report.Notes, fmt.Sprintf("table %s: ", t.table.Name)+fmt.Sprintf(format, args...))
+}
+
+// again writes all chunks of a table whose journal was not right, and compares once
+// more.
+func (x *restorer) again(ctx context.Context, t *restored) error {
+	x.note(t, "what the interrupted run had written was not all there; written again")
+	x.Journal.distrust(t.signed.Table.Name)
+	r := t.report
+	*r = TableReport{Name: r.Name, Target: r.Target, Differences: []Difference{}, Expired: r.Expired}
+	for _, w := range interleave([]*restored{t}) {
+		if err := x.chunk(ctx, w); err != nil {
+			return fmt.Errorf("snapshot: table %s, %s: %w", t.table.Name, w.job.chunk.Name, err)
+		}
+	}
+	return x.compareTable(ctx, t)
+}
+
+// finish gives the tables their options, streams and indexes, and looks whether
+// they took them.
+func (x *restorer) finish(ctx context.Context) error {
+	x.progress.begin("finish", int64(len(x.tables)))
+	for _, t := range x.tables {
+		if err := x.configure(ctx, t); err != nil {
+			return inTable(t.table, err)
+		}
+		if err := x.indexes(ctx, t); err != nil {
+			return inTable(t.table, err)
+		}
+		if err := x.taken(ctx, t); err != nil {
+			return err
+		}
+		x.progress.add(t.table.Name, Event{Done: 1})
+	}
+	return nil
+}
+
+// configure gives a table its options: those that were signed, or its own again.
+func (x *restorer) configure(ctx context.Context, t *restored) error {
+	if x.Journal.table(t.signed.Table.Name).configured {
+		return nil
+	}
+	table := t.table
+	if t.live != nil {
+		table = optionsOf(t)
+	}
+	if t.live == nil || x.open(t) != t.live.Options {
+		if err := x.To.Configure(ctx, table); err != nil {
+			return err
+		}
+	}
+	return x.Journal.record(ctx, entry{Table: t.signed.Table.Name, Step: stepConfigure})
+}
+
+// optionsOf describes a table that exists with its options alone: its stream and
+// its throughput were not changed.
+func optionsOf(t *restored) manifest.Table {
+	table := t.table
+	table.Stream, table.Throughput = manifest.Stream{}, manifest.Throughput{}
+	return table
+}
+
+func (x *restorer) indexes(ctx context.Context, t *restored) error {
+	name := t.signed.Table.Name
+	for _, i := range t.table.Indexes {
+		if x.Journal.table(name).indexes[i.Name] {
+			continue
+		}
+		x.progress.add(t.table.Name, Event{Message: "secondary index " + i.Name})
+		if err := x.To.CreateIndex(ctx, t.table, i); err != nil {
+			return err
+		}
+		if err := x.Journal.record(ctx, entry{Table: name, Step: stepIndex, Object: i.Name}); err != nil {
+			return err
+		}
+	}
+	for _, i := range t.table.SearchIndexes {
+		object := "search/" + i.Name
+		if x.Journal.table(name).indexes[object] {
+			continue
+		}
+		x.progress.add(t.table.Name, Event{Message: "search index " + i.Name})
+		if err := x.To.CreateSearchIndex(ctx, t.table, i); err != nil {
+			return err
+		}
+		if err := x.Journal.record(ctx, entry{Table: name, Step: stepIndex, Object: object}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// taken looks whether the table is in the end what the plan said.
+func (x *restorer) taken(ctx context.Context, t *restored) error {
+	live, err := x.Check.Describe(ctx, t.table.Name)
+	if err != nil {
+		return inTable(t.table, err)
+	}
+	if t.live == nil {
+		for _, what := range tableDifferences(t.table, live) {
+			problem := fmt.Errorf("snapshot: table %s: %s: %w", t.table.Name, what, ErrDiffers)
+			x.report.Problems = append(x.report.Problems, problem.Error())
+			err = errors.Join(err, problem)
+		}
+	} else if live.Options != t.live.Options {
+		err = fmt.Errorf("snapshot: table %s has options %s, before the restore %s: %w",
+			t.table.Name, optionsText(live.Options), optionsText(t.live.Options), ErrDiffers)
+	}
+	if err != nil {
+		return err
+	}
+	return x.expired(ctx, t)
+}
+
+// expiring counts, of tables with a time to live, what it will hide of what is
+// restored: before anything is written.
+func (x *restorer) expiring(ctx context.Context) error {
+	for _, t := range x.tables {
+		if t.table.Options.TTL <= 0 {
+			continue
+		}
+		e := &Expiry{TTL: t.table.Options.TTL}
+		end := x.Now().UnixMilli() - e.TTL*1000
+		for _, j := range t.jobs {
+			for r, err := range rows(*j.layout, x.selected(ctx, j)) {
+				if err == nil {
+					err = e.add(r.row, end)
+				}
+				if err != nil {
+					return inTable(t.table, err)
+				}
+			}
+		}
+		t.report.Expired = e
+		if e.Cells > 0 {
+			x.note(t, "%d of %d cells, and with them %d of %d rows, are older than its time to live of %d seconds; they will vanish when it gets it back, after the comparison",
+				e.Cells, e.AllCells, e.Rows, e.AllRows, e.TTL)
+		}
+	}
+	return nil
+}
+
+// add counts a row whose cells of before end are hidden.
+func (e *Expiry) add(wire []byte, end int64) error {
+	r, err := row.Parse(wire)
+	if err != nil {
+		return err
+	}
+	old := int64(0)
+	for _, c := range r.Cells {
+		if c.Version < end {
+			old++
+		}
+	}
+	e.AllRows++
+	e.AllCells += int64(len(r.Cells))
+	e.Cells += old
+	if old > 0 && old == int64(len(r.Cells)) {
+		e.Rows++
+	}
+	return nil
+}
+
+// expired counts what a table with a time to live still shows.
+func (x *restorer) expired(ctx context.Context, t *restored) error {
+	e := t.report.Expired
+	if e == nil || e.Cells == 0 || t.live != nil {
+		return nil
+	}
+	layout := row.Layout{Key: t.signed.Table.Key, Columns: t.signed.Table.Columns}
+	for batch, err := range x.Check.Scan(ctx, Scan{Table: t.table, Layout: layout, Rows: groupRows, Bytes: groupBytes}) {
+		if err != nil {
+			return inTable(t.table, err)
+		}
+		e.Visible += batch.Record.NumRows()
+	}
+	x.note(t, "with its time to live it shows %d of the %d rows restored", e.Visible, t.report.Counted)
+	return nil
+}

@@ -1,0 +1,263 @@
+package snapshot
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"math/bits"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/archive/row"
+	"github.com/otsnap/otsnap/manifest"
+	"golang.org/x/sync/errgroup"
+)
+
+// task is a chunk on its way into a table.
+type task struct {
+	job
+	to *restored
+}
+
+// write puts the rows of all chunks. The order goes to and fro over the key
+// space of each table, and over the tables, so that no partition gets all the
+// writes of its moment. Tables whose keys the service completes are written in
+// the order of their keys, each by one worker.
+func (x *restorer) write(ctx context.Context) error {
+	order := interleave(x.tables)
+	total := len(order)
+	for _, t := range x.tables {
+		if t.generate {
+			total += len(t.jobs)
+		}
+	}
+	x.progress.begin("restore", int64(total))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(x.Workers)
+	for _, t := range x.tables {
+		if t.generate {
+			group.Go(func() error { return inTableUnlessNil(t.table, x.generateRows(ctx, t)) })
+		}
+	}
+	for _, w := range order {
+		group.Go(func() error {
+			if err := x.chunk(ctx, w); err != nil {
+				return fmt.Errorf("snapshot: table %s, %s: %w", w.to.table.Name, w.chunk.Name, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func inTableUnlessNil(t manifest.Table, err error) error {
+	if err == nil {
+		return nil
+	}
+	return inTable(t, err)
+}
+
+// interleave takes one chunk of each table in turn, and each table's in the order
+// of their bit-reversed positions: 0, 4, 2, 6, 1, 5, 3, 7.
+func interleave(tables []*restored) []task {
+	var order []task
+	spread := make([][]job, len(tables))
+	longest := 0
+	for i, t := range tables {
+		if t.generate {
+			continue
+		}
+		spread[i] = bitReversed(t.jobs)
+		longest = max(longest, len(t.jobs))
+	}
+	for n := range longest {
+		for i, jobs := range spread {
+			if n < len(jobs) {
+				order = append(order, task{jobs[n], tables[i]})
+			}
+		}
+	}
+	return order
+}
+
+func bitReversed(jobs []job) []job {
+	if len(jobs) < 2 {
+		return jobs
+	}
+	width := bits.Len(uint(len(jobs) - 1))
+	out := make([]job, 0, len(jobs))
+	for n := range 1 << width {
+		if i := int(bits.Reverse64(uint64(n)) >> (64 - width)); i < len(jobs) {
+			out = append(out, jobs[i])
+		}
+	}
+	return out
+}
+
+// chunk writes the rows of one chunk, unless an earlier run had them all
+// acknowledged.
+func (x *restorer) chunk(ctx context.Context, w task) error {
+	object := w.object().Name
+	done, ok := x.Journal.written(w.to.signed.Table.Name, object)
+	if !ok {
+		var err error
+		if w.to.live != nil && x.Mode == Repair {
+			done, err = x.repair(ctx, w)
+		} else {
+			done, err = x.copyRows(ctx, w)
+		}
+		if err != nil {
+			return err
+		}
+		err = x.Journal.record(ctx, entry{
+			Table: w.to.signed.Table.Name, Step: stepChunk, Object: object, Read: done.decoded, Rows: done.acknowledged, Kept: done.kept,
+		})
+		if err != nil {
+			return err
+		}
+		x.progress.add(w.to.table.Name, Event{RawBytes: w.job.chunk.RawBytes, StoredBytes: w.job.chunk.Size})
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	r := w.to.report
+	r.Chunks++
+	r.Decoded += done.decoded
+	r.Acknowledged += done.acknowledged
+	r.Kept += done.kept
+	r.RawBytes += w.job.chunk.RawBytes
+	r.StoredBytes += w.job.chunk.Size
+	x.progress.add(w.to.table.Name, Event{Done: 1})
+	return nil
+}
+
+// copyRows writes the rows of a chunk that are selected.
+func (x *restorer) copyRows(ctx context.Context, w task) (progressed, error) {
+	var done progressed
+	insert := w.to.live != nil && x.Mode == Insert
+	for record, err := range x.selected(ctx, w.job) {
+		if err != nil {
+			return done, err
+		}
+		done.decoded += record.NumRows()
+		n, err := x.To.Write(ctx, Write{Table: w.to.table, Layout: *w.layout, Record: record, Insert: insert})
+		done.acknowledged += n.Rows
+		done.kept += n.Kept
+		if err != nil {
+			return done, err
+		}
+		x.progress.add(w.to.table.Name, Event{Rows: n.Rows})
+	}
+	if whole(x.Rows) && done.decoded != w.job.chunk.Rows || done.acknowledged+done.kept != done.decoded {
+		return done, fmt.Errorf("%d rows signed, %d decoded, %d acknowledged, %d there already: %w",
+			w.job.chunk.Rows, done.decoded, done.acknowledged, done.kept, ErrDiffers)
+	}
+	return done, nil
+}
+
+// selected yields the rows of a chunk that are to be restored.
+func (x *restorer) selected(ctx context.Context, j job) iter.Seq2[arrow.RecordBatch, error] {
+	return selectedRows(ctx, x.From, j, x.Rows)
+}
+
+// selectedRows yields the selected rows of a chunk, after it was held to its signed
+// size and digest.
+func selectedRows(ctx context.Context, a *Archive, j job, s archive.Selection) iter.Seq2[arrow.RecordBatch, error] {
+	return func(yield func(arrow.RecordBatch, error) bool) {
+		object := j.object()
+		data, err := archive.Fetch(ctx, a.Store, object)
+		if err != nil {
+			yield(nil, missing(object.Name, err))
+			return
+		}
+		read := archive.Read(ctx, data, *j.layout, j.chunk)
+		if !whole(s) {
+			read = archive.ReadSelection(ctx, data, *j.layout, j.chunk, s)
+		}
+		for record, err := range read {
+			if !yield(record, err) {
+				return
+			}
+		}
+	}
+}
+
+// deletions is how many keys are removed at once.
+const deletions = 200
+
+// repair makes the target's part of a chunk what was signed, by writing only the
+// rows that are not.
+func (x *restorer) repair(ctx context.Context, w task) (progressed, error) {
+	run := x.comparer()
+	run.within = true
+	part, differs, err := run.sum(ctx, w.job)
+	if err != nil || !differs {
+		return progressed{decoded: part.Rows}, err
+	}
+	r := &repairer{x: x, to: w, builder: row.NewBuilder(memory.DefaultAllocator, *w.layout)}
+	for p, err := range run.pairs(ctx, w.job) {
+		if err == nil {
+			err = r.take(ctx, p)
+		}
+		if err != nil {
+			return r.done, err
+		}
+	}
+	return r.done, r.flush(ctx)
+}
+
+// repairer is a repair under way.
+type repairer struct {
+	x       *restorer
+	to      task
+	builder *row.Builder
+	extra   []manifest.Key
+	done    progressed
+}
+
+func (r *repairer) take(ctx context.Context, p pair) error {
+	if p.order <= 0 {
+		r.done.decoded++
+	}
+	switch {
+	case p.order > 0:
+		if r.x.DeleteExtra {
+			r.extra = append(r.extra, p.live.key)
+		}
+	case p.order < 0, !bytes.Equal(p.signed.row, p.live.row):
+		if _, err := r.builder.Append(p.signed.row); err != nil {
+			return err
+		}
+	}
+	if r.builder.Rows() < groupRows && r.builder.Bytes() < groupBytes && len(r.extra) < deletions {
+		return nil
+	}
+	return r.flush(ctx)
+}
+
+// flush writes and removes what was gathered.
+func (r *repairer) flush(ctx context.Context) error {
+	if len(r.extra) > 0 {
+		if err := r.x.To.Delete(ctx, r.to.to.table, r.extra); err != nil {
+			return err
+		}
+		r.x.deleted(r.to.to, int64(len(r.extra)))
+		r.extra = nil
+	}
+	if r.builder.Rows() == 0 {
+		return nil
+	}
+	batch := r.builder.Batch()
+	defer batch.Record.Release()
+	n, err := r.x.To.Write(ctx, Write{Table: r.to.to.table, Layout: *r.to.layout, Record: batch.Record})
+	r.done.acknowledged += n.Rows
+	r.x.progress.add(r.to.to.table.Name, Event{Rows: n.Rows})
+	return err
+}
+
+func (x *restorer) deleted(t *restored, rows int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	t.report.Deleted += rows
+}

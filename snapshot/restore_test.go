@@ -1,0 +1,400 @@
+package snapshot_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/otsnap/otsnap/archive"
+	"github.com/otsnap/otsnap/archive/archivetest"
+	"github.com/otsnap/otsnap/archive/row"
+	"github.com/otsnap/otsnap/manifest"
+	"github.com/otsnap/otsnap/snapshot"
+)
+
+// altered restores the table "plain" of 600 rows into target and changes it there:
+// row 10 is gone, row 20 has another cell, and there is one row more.
+func altered(t *testing.T) (*service, *snapshot.Archive) {
+	t.Helper()
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 600)
+	a, key := newArchive(t, new(archivetest.Memory))
+	export(t, s, a, key, "plain")
+	if _, err := restoring(t, s, a, "target").Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := s.client("target")
+	deleteRow(t, c, "plain", "k", "row-000010")
+	putRow(t, c, "plain", map[string]any{"k": "row-000020"}, []string{"k"}, cell{name: "n", value: int64(-1)})
+	putRow(t, c, "plain", map[string]any{"k": "zzz"}, []string{"k"}, cell{name: "n", value: int64(1)})
+	return s, a
+}
+
+func TestModesOfARestore(t *testing.T) {
+	for _, test := range []struct {
+		mode                               snapshot.RestoreMode
+		deleteExtra                        bool
+		wrong                              string // what the error says; else none
+		written, kept, deleted             int64
+		missing, extra, changed, remaining int64 // of a comparison afterwards
+	}{
+		{mode: snapshot.CreateTables, wrong: "instance target has plain already; nothing was written", missing: 1, extra: 1, changed: 1},
+		{mode: snapshot.FillEmpty, wrong: "table plain: it has rows", missing: 1, extra: 1, changed: 1},
+		{mode: "replace", wrong: `mode "replace"`, missing: 1, extra: 1, changed: 1},
+		{mode: snapshot.Insert, written: 1, kept: 599, extra: 1, changed: 1},
+		{mode: snapshot.Overwrite, written: 600, extra: 1},
+		{mode: snapshot.Repair, written: 2, extra: 1},
+		{mode: snapshot.Repair, deleteExtra: true, written: 2, deleted: 1},
+		{mode: snapshot.Insert, deleteExtra: true, wrong: "only removed in mode repair", missing: 1, extra: 1, changed: 1},
+	} {
+		name := string(test.mode)
+		if test.deleteExtra {
+			name += " deleting"
+		}
+		t.Run(name, func(t *testing.T) {
+			s, a := altered(t)
+			target := s.instance(t, "target")
+			before, err := target.Describe(t.Context(), "plain")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := restoring(t, s, a, "target")
+			r.Mode, r.DeleteExtra = test.mode, test.deleteExtra
+			report, err := r.Run(t.Context())
+			if test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
+				t.Errorf("got %v, want %q", err, test.wrong)
+			}
+			if test.wrong == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := report.Tables[0]
+				if got.Acknowledged != test.written || got.Kept != test.kept || got.Deleted != test.deleted || got.Rows != 600 {
+					t.Errorf("report %+v", got)
+				}
+			}
+			after, err := target.Describe(t.Context(), "plain")
+			if err != nil || after.Options != before.Options {
+				t.Errorf("options %+v, %v; before %+v", after.Options, err, before.Options)
+			}
+			found, err := snapshot.Compare{Archive: a, With: target}.Run(t.Context())
+			if differs := test.missing+test.extra+test.changed > 0; errors.Is(err, snapshot.ErrDiffers) != differs {
+				t.Error(err)
+			}
+			if x := found.Tables[0]; x.Missing != test.missing || x.Extra != test.extra || x.Changed != test.changed {
+				t.Errorf("afterwards %d missing, %d extra, %d changed", x.Missing, x.Extra, x.Changed)
+			}
+		})
+	}
+}
+
+func TestAnEmptyTableIsFilled(t *testing.T) {
+	s := newService(t)
+	fillRagged(t, s.client("source"))
+	a, key := newArchive(t, new(archivetest.Memory))
+	export(t, s, a, key, "ragged")
+	createTable(t, s.client("target"), "ragged", 9, "id:INTEGER", "raw:BINARY")
+	r := restoring(t, s, a, "target")
+	r.Mode = snapshot.FillEmpty
+	if _, err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	live, err := r.Check.Describe(t.Context(), "ragged")
+	if err != nil || live.Options.MaxVersions != 9 {
+		t.Errorf("options %+v, %v; want the table's own", live.Options, err)
+	}
+	if _, err := (snapshot.Compare{Archive: a, With: r.Check}).Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRowsAndCellsOfARestoreAreChosen(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 600)
+	a, key := newArchive(t, new(archivetest.Memory))
+	export(t, s, a, key, "plain")
+	filter, err := row.ParseFilter("n >= 590 or n = 7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, _, err := row.ParseKeyText([]manifest.KeyColumn{{Name: "k", Type: manifest.String}}, "row-000123")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		rows  archive.Selection
+		n     int64
+		cells int64
+	}{
+		"one row": {archive.Selection{Within: manifest.Range{From: one, To: row.Following(one)}}, 1, 2},
+		"from":    {archive.Selection{Within: manifest.Range{From: one}}, 600 - 123, 2},
+		"filter":  {archive.Selection{Where: filter}, 11, 2},
+		"columns": {archive.Selection{Columns: []string{"n"}}, 600, 1},
+		"nothing": {archive.Selection{Columns: []string{"none"}, Where: filter}, 11, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := restoring(t, s, a, "chosen-"+name[:3])
+			r.Rows = test.rows
+			report, err := r.Run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if x := report.Tables[0]; x.Rows != test.n || x.Decoded != test.n || x.Acknowledged != test.n || x.Counted != test.n {
+				t.Errorf("report %+v, want %d rows", x, test.n)
+			}
+			var live int64
+			layout := row.Layout{Key: []manifest.KeyColumn{{Name: "k", Type: manifest.String}}}
+			table := manifest.Table{Name: "plain", Key: layout.Key}
+			for batch, err := range r.Check.Scan(t.Context(), snapshot.Scan{Table: table, Layout: layout}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				live += batch.Record.NumRows()
+				if batch.Cells != test.cells*batch.Record.NumRows() {
+					t.Errorf("%d cells in %d rows", batch.Cells, batch.Record.NumRows())
+				}
+			}
+			if live != test.n {
+				t.Errorf("%d rows are there, want %d", live, test.n)
+			}
+		})
+	}
+}
+
+// TestChosenRowsRepairTheirPartAlone repairs some keys of a table whose others
+// differ as well.
+func TestChosenRowsRepairTheirPartAlone(t *testing.T) {
+	s, a := altered(t)
+	key := []manifest.KeyColumn{{Name: "k", Type: manifest.String}}
+	to, _, err := row.ParseKeyText(key, "row-000015")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := restoring(t, s, a, "target")
+	r.Mode, r.DeleteExtra, r.Rows.Within.To = snapshot.Repair, true, to
+	report, err := r.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x := report.Tables[0]; x.Rows != 15 || x.Acknowledged != 1 || x.Deleted != 0 {
+		t.Errorf("report %+v", x)
+	}
+	found, _ := snapshot.Compare{Archive: a, With: r.Check}.Run(t.Context())
+	if x := found.Tables[0]; x.Missing != 0 || x.Extra != 1 || x.Changed != 1 {
+		t.Errorf("afterwards %+v", x)
+	}
+	r.Rows = archive.Selection{Columns: []string{"n"}}
+	r.DeleteExtra = false
+	if _, err := r.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "would lose its other columns") {
+		t.Errorf("columns over rows that exist: %v", err)
+	}
+}
+
+func TestRestoreUnderAnotherName(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 30)
+	fillPlain(t, s.client("source"), "other", 20)
+	a, key := newArchive(t, new(archivetest.Memory))
+	export(t, s, a, key, "plain", "other")
+	r := restoring(t, s, a, "source")
+	r.Rename = []snapshot.Rename{{Old: "plain", New: "first"}, {Old: "*", New: "*_restored"}}
+	report, err := r.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := []string{report.Tables[0].Target, report.Tables[1].Target}; !slices.Equal(got, []string{"other_restored", "first"}) {
+		t.Errorf("restored as %q", got)
+	}
+	if _, err := (snapshot.Compare{Archive: a, With: r.Check, Rename: r.Rename}).Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for text, want := range map[string]string{
+		"plain=other": "both", "nobody=somebody": "no such table", "plain=9": `becomes "9"`,
+	} {
+		rename, err := snapshot.ParseRename(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Rename = []snapshot.Rename{rename}
+		if _, err := r.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+	for _, text := range []string{"", "a", "=b", "a=", "a*=b", "a=b*", "a**=b*"} {
+		if r, err := snapshot.ParseRename(text); err == nil {
+			t.Errorf("%q is read as %v", text, r)
+		}
+	}
+}
+
+func TestTheSourceIsNotWrittenOverByAccident(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 30)
+	a, key := newArchive(t, new(archivetest.Memory))
+	export(t, s, a, key, "plain")
+	r := restoring(t, s, a, "source")
+	r.Mode = snapshot.Overwrite
+	if _, err := r.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "it is the table the snapshot was taken of") {
+		t.Errorf("got %v", err)
+	}
+	r.AllowSource = []string{"plain"}
+	if _, err := r.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAPlanIsWhatIsDone(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 300)
+	fillRagged(t, s.client("source"))
+	a, key := newArchive(t, new(archivetest.Memory))
+	e := export(t, s, a, key, "plain", "ragged")
+	r := restoring(t, s, a, "target")
+	plan, err := r.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := r.Plan(t.Context())
+	if err != nil || !bytes.Equal(plan.Encode(), again.Encode()) {
+		t.Errorf("two plans differ: %v", err)
+	}
+	if plan.WriteUnits != 357 || plan.Totals.Rows != 357 || len(plan.Problems()) > 0 {
+		t.Errorf("plan %s", plan.Encode())
+	}
+	if names, err := r.Check.Tables(t.Context()); err != nil || len(names) > 0 {
+		t.Errorf("planning has made %v, %v", names, err)
+	}
+
+	r.PlanDigest = manifest.Sum([]byte("another"))
+	if _, err := r.Run(t.Context()); !errors.Is(err, snapshot.ErrPlan) {
+		t.Errorf("got %v, want ErrPlan", err)
+	}
+	r.PlanDigest = plan.SHA256()
+	head := snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: e.Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"plain", "ragged"}}
+	path := filepath.Join(t.TempDir(), "journal")
+	run := func(r snapshot.Restore) error {
+		journal, err := snapshot.OpenJournal(path, head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer journal.Close(t.Context())
+		r.Journal = journal
+		_, err = r.Run(t.Context())
+		return err
+	}
+	refused := errors.New("refused")
+	interrupted := r
+	interrupted.To = sinkWith{Sink: r.To, finish: func() error { return refused }}
+	if err := run(interrupted); !errors.Is(err, refused) {
+		t.Fatalf("got %v, want the refusal", err)
+	}
+	other := r
+	other.PlanDigest, other.WithoutIndexes, other.Mode = manifest.Hash{}, true, snapshot.Overwrite
+	if err := run(other); !errors.Is(err, snapshot.ErrPlan) {
+		t.Errorf("resumed with other wishes: %v", err)
+	}
+	if err := run(r); err != nil {
+		t.Errorf("resumed by the same plan: %v", err)
+	}
+	if _, err := (snapshot.Compare{Archive: a, With: r.Check}).Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAJournalInAnArchive(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 600)
+	store := new(archivetest.Memory)
+	a, key := newArchive(t, store)
+	e := export(t, s, a, key, "plain")
+	r := restoring(t, s, a, "target")
+	head := snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: e.Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"plain"}}
+	openJournal := func() *snapshot.Journal {
+		t.Helper()
+		j, err := snapshot.OpenArchiveJournal(t.Context(), store, head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j
+	}
+	unused := openJournal()
+	if unused.Resumed() || unused.End(t.Context()) != nil || len(journals(t, store)) > 0 {
+		t.Errorf("a journal of nothing leaves %v", journals(t, store))
+	}
+	refused := errors.New("refused")
+	first, rival := openJournal(), openJournal()
+	run := r
+	run.Journal, run.To = first, sinkWith{Sink: r.To, finish: func() error { return refused }}
+	if _, err := run.Run(t.Context()); !errors.Is(err, refused) {
+		t.Fatalf("got %v, want the refusal", err)
+	}
+	if err := first.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := rival.Close(t.Context()); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "on another machine") {
+		t.Errorf("a second run beside the first: %v", err)
+	}
+	second := openJournal()
+	if !second.Resumed() {
+		t.Error("there is nothing to resume")
+	}
+	run = r
+	run.Journal = second
+	if _, err := run.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if third := openJournal(); third.Resumed() || !third.Empty() {
+		t.Error("a restore that is done is resumed")
+	}
+	if _, err := (snapshot.Verify{Archive: a, Level: snapshot.Rows}).Run(t.Context()); err != nil {
+		t.Errorf("the archive with the journal in it: %v", err)
+	}
+}
+
+// TestAForgedJournalDoesNotOpenATable puts into the archive, as who may write there
+// could, a journal that claims a table which somebody else has made.
+func TestAForgedJournalDoesNotOpenATable(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 60)
+	store := new(archivetest.Memory)
+	a, key := newArchive(t, store)
+	e := export(t, s, a, key, "plain")
+	fillPlain(t, s.client("target"), "plain", 1)
+	r := restoring(t, s, a, "target")
+	head := snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: e.Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"plain"}}
+	line, err := json.Marshal(head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := string(line) + "\n" + `{"table":"plain","step":"intend"}` + "\n" + `{"table":"plain","step":"create"}` + "\n"
+	name := manifest.RestoreFolder(manifest.Sum(line)) + "00000001.jsonl"
+	if err := store.Put(t.Context(), name, strings.NewReader(forged), archive.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if r.Journal, err = snapshot.OpenArchiveJournal(t.Context(), store, head); err != nil || !r.Journal.Resumed() {
+		t.Fatal("the forged journal is not seen", err)
+	}
+	if _, err := r.Run(t.Context()); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v, want fs.ErrExist", err)
+	}
+}
+
+func journals(t *testing.T, store archive.Store) (names []string) {
+	t.Helper()
+	for o, err := range store.List(context.Background(), "restores/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, o.Name)
+	}
+	return names
+}
