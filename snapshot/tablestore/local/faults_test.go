@@ -330,7 +330,7 @@ func TestRowsAndRequestsThrottleAtOnce(t *testing.T) {
 		misbehave(t, s,
 			Fault{Action: "BatchWriteRow", Kind: FaultBusy, Probability: chance},
 			Fault{Action: "BatchWriteRow", Kind: FaultEachRow, Rows: chance})
-		const requests, rows = 1000, 20
+		const requests, rows = 300, 20
 		var buffers [][]byte
 		for i := range rows {
 			buffers = append(buffers, rowBuffer(keyCells("a", int64(i))))

@@ -66,8 +66,10 @@ func partitionBound(v any) (bound []byte, typ byte, err error) {
 }
 
 // Writes tells what was asked to be written to each partition of a table, in
-// every second that saw a write, oldest first: of the last ten minutes of the
-// server's clock, since the table was made or [Server.Partition] was called.
+// every second that saw a write, oldest first: of the last ten minutes, since the
+// table was made or [Server.Partition] was called. What goes into the tables of
+// indexes is not counted. Seconds are those of the server's clock: one that runs
+// tenfold, [Options.Clock], shows what happens within a tenth of a second.
 func (s *Server) Writes(instance, table string) []LoadSecond {
 	return s.loads.of(tableName{instance, table})
 }

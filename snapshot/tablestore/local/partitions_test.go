@@ -76,6 +76,40 @@ func TestWritesAreCountedByPartitionAndSecond(t *testing.T) {
 	}
 }
 
+// TestASortedWriterIsSeen: the same rows in the same time, in the order of their
+// keys and across them.
+func TestASortedWriterIsSeen(t *testing.T) {
+	const parts, rows = 4, 100
+	for name, test := range map[string]struct {
+		part func(i int) int // that row i is in
+		want int64           // rows at most in one partition and second
+	}{
+		"sorted": {func(i int) int { return i / (rows / parts) }, 10},
+		"across": {func(i int) int { return i % parts }, 3},
+	} {
+		at := newClock()
+		s, c := serveTable(t, Options{Clock: at.now})
+		if err := s.Partition("demo", "t", "1", "2", "3"); err != nil {
+			t.Fatal(err)
+		}
+		for i := range rows {
+			if err := put(c, key(fmt.Sprint(test.part(i)), i)); err != nil {
+				t.Fatal(err)
+			}
+			at.advance(time.Second / 10)
+		}
+		peak := int64(0)
+		for _, second := range s.Writes("demo", "t") {
+			for _, p := range second.Partitions {
+				peak = max(peak, p.Rows)
+			}
+		}
+		if peak != test.want {
+			t.Errorf("%s: %d rows in one partition and second, want %d", name, peak, test.want)
+		}
+	}
+}
+
 func TestTenMinutesOfWritesAreKept(t *testing.T) {
 	at := newClock()
 	l, start := newLoads(0), at.now()

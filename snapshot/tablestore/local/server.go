@@ -9,7 +9,8 @@
 // refuses with an error of the service's kind. A write that was acknowledged is
 // there after a kill at any moment.
 //
-// It can also be told to misbehave, see [Fault].
+// It can also be told to misbehave, see [Fault], and tells where its tables were
+// written, see [Server.Writes].
 package local
 
 import (
