@@ -90,61 +90,93 @@ func float64Value(v float64) value {
 	return binary.LittleEndian.AppendUint64(value{typeDouble}, math.Float64bits(v))
 }
 
+// flatReader reads FlatBuffers. The reader under it trusts the buffer and panics
+// outside it. So does this one when it has read more than a request may write:
+// parts of a buffer can be named many times, so that a small one holds a great
+// deal.
+type flatReader struct{ left int } // bytes that may still be read
+
+func (f *flatReader) take(n int) {
+	if f.left -= n; f.left < 0 {
+		panic("too much in a buffer")
+	}
+}
+
+func (f *flatReader) text(b []byte) string {
+	f.take(len(b) + 1)
+	return string(b)
+}
+
 // decodeFlatRows reads rows in groups: of a measurement, with the same fields.
-// The reader it uses trusts the buffer and panics outside it.
 func decodeFlatRows(b []byte) (rows []seriesRow, err error) {
 	defer func() {
 		if recover() != nil {
 			rows, err = nil, broken("Parse FlatBufferRows failed.")
 		}
 	}()
+	f := &flatReader{left: maxWrite}
 	all := flatbuffer.GetRootAsFlatBufferRows(b, 0)
 	for i := range all.RowGroupsLength() {
 		var group flatbuffer.FlatBufferRowGroup
 		all.RowGroups(&group, i)
-		if group.FieldNamesLength() != group.FieldTypesLength() {
-			return nil, broken("Rows data broken, %d field names and %d types.", group.FieldNamesLength(), group.FieldTypesLength())
+		f.take(1)
+		more, err := f.group(&group)
+		if err != nil {
+			return nil, err
 		}
-		for j := range group.RowsLength() {
-			var r flatbuffer.FlatBufferRowInGroup
-			group.Rows(&r, j)
-			row := seriesRow{id: flatID(&group, &r), time: r.Time()}
-			if row.fields, err = flatFields(&group, &r); err != nil {
-				return nil, err
-			}
-			rows = append(rows, row)
-		}
+		rows = append(rows, more...)
 	}
 	return rows, nil
 }
 
-func flatID(group *flatbuffer.FlatBufferRowGroup, r *flatbuffer.FlatBufferRowInGroup) *otsprotocol.TimeseriesKey {
+func (f *flatReader) group(group *flatbuffer.FlatBufferRowGroup) (rows []seriesRow, err error) {
+	if group.FieldNamesLength() != group.FieldTypesLength() {
+		return nil, broken("Rows data broken, %d field names and %d types.", group.FieldNamesLength(), group.FieldTypesLength())
+	}
+	var names []string
+	for i := range group.FieldNamesLength() {
+		names = append(names, f.text(group.FieldNames(i)))
+	}
+	measurement := f.text(group.MeasurementName())
+	for i := range group.RowsLength() {
+		var r flatbuffer.FlatBufferRowInGroup
+		group.Rows(&r, i)
+		row := seriesRow{id: f.id(measurement, &r), time: r.Time()}
+		if row.fields, err = f.fields(names, group, &r); err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func (f *flatReader) id(measurement string, r *flatbuffer.FlatBufferRowInGroup) *otsprotocol.TimeseriesKey {
 	id := &otsprotocol.TimeseriesKey{
-		Measurement: proto.String(string(group.MeasurementName())),
-		Source:      proto.String(string(r.DataSource())),
+		Measurement: proto.String(measurement),
+		Source:      proto.String(f.text(r.DataSource())),
 	}
 	if tags := r.Tags(); len(tags) > 0 {
-		id.Tags = proto.String(string(tags))
+		id.Tags = proto.String(f.text(tags))
 	}
 	for i := range r.TagListLength() {
 		var tag flatbuffer.Tag
 		r.TagList(&tag, i)
 		id.TagList = append(id.TagList, &otsprotocol.TimeseriesTag{
-			Name:  proto.String(string(tag.Name())),
-			Value: proto.String(string(tag.Value())),
+			Name:  proto.String(f.text(tag.Name())),
+			Value: proto.String(f.text(tag.Value())),
 		})
 	}
 	return id
 }
 
-// flatFields reads the fields of a row, whose values lie by type, those of a type
-// in the order of the fields.
-func flatFields(group *flatbuffer.FlatBufferRowGroup, r *flatbuffer.FlatBufferRowInGroup) ([]seriesField, error) {
+// fields reads the fields of a row, whose values lie by type, those of a type in
+// the order of the fields.
+func (f *flatReader) fields(names []string, group *flatbuffer.FlatBufferRowGroup, r *flatbuffer.FlatBufferRowInGroup) ([]seriesField, error) {
 	var values flatbuffer.FieldValues
 	r.FieldValues(&values)
 	var used [flatbuffer.DataTypeBINARY + 1]int
 	var fields []seriesField
-	for i := range group.FieldNamesLength() {
+	for i, name := range names {
 		kind := group.FieldTypes(i)
 		if kind == flatbuffer.DataTypeNONE {
 			continue
@@ -155,9 +187,9 @@ func flatFields(group *flatbuffer.FlatBufferRowGroup, r *flatbuffer.FlatBufferRo
 		n := used[kind]
 		used[kind]++
 		if n >= flatLength(&values, kind) {
-			return nil, broken("Rows data broken, field '%s' has no value.", group.FieldNames(i))
+			return nil, broken("Rows data broken, field '%s' has no value.", name)
 		}
-		fields = append(fields, seriesField{string(group.FieldNames(i)), flatValue(&values, kind, n)})
+		fields = append(fields, seriesField{name, f.value(&values, kind, n)})
 	}
 	return fields, nil
 }
@@ -177,8 +209,9 @@ func flatLength(values *flatbuffer.FieldValues, kind flatbuffer.DataType) int {
 	return values.BinaryValuesLength()
 }
 
-// flatValue is the nth value of a type.
-func flatValue(values *flatbuffer.FieldValues, kind flatbuffer.DataType, n int) value {
+// value is the nth value of a type.
+func (f *flatReader) value(values *flatbuffer.FieldValues, kind flatbuffer.DataType, n int) value {
+	f.take(1)
 	switch kind {
 	case flatbuffer.DataTypeLONG:
 		return integerValue(values.LongValues(n))
@@ -187,10 +220,11 @@ func flatValue(values *flatbuffer.FieldValues, kind flatbuffer.DataType, n int) 
 	case flatbuffer.DataTypeDOUBLE:
 		return float64Value(values.DoubleValues(n))
 	case flatbuffer.DataTypeSTRING:
-		return bytesValue(typeString, values.StringValues(n))
+		return bytesValue(typeString, []byte(f.text(values.StringValues(n))))
 	}
 	var binary flatbuffer.BytesValue
 	values.BinaryValues(&binary, n)
+	f.take(binary.ValueLength())
 	b := make([]byte, binary.ValueLength())
 	for i := range b {
 		b[i] = byte(binary.Value(i))
