@@ -35,7 +35,8 @@ const (
 
 // passing are the codes that go away by themselves. The SDK holds some of them
 // for final where an action is not idempotent; every action here is, because
-// rows are put with their versions.
+// rows are put with their versions. Where the service chooses their keys see
+// mayBeDone.
 var passing = map[string]bool{
 	"OTSServerBusy":                              true,
 	"OTSServerUnavailable":                       true,

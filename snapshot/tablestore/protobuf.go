@@ -93,6 +93,7 @@ func parseRange(answer []byte) (rows, next []byte, err error) {
 type rowResult struct {
 	ok            bool
 	code, message string
+	row           []byte  // in PlainBuffer, what was to be returned of it; part of the answer
 	read, write   float64 // capacity units
 }
 
@@ -133,6 +134,8 @@ func parseResult(row []byte) (r rowResult, err error) {
 				return rowResult{}, err
 			}
 			r.code, r.message = said.GetCode(), said.GetMessage()
+		case f.number == 4 && f.wire == wireBytes:
+			r.row = f.data
 		case f.number == 3 && f.wire == wireBytes:
 			r.read, r.write = consumed(f.data)
 		}

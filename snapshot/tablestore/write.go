@@ -37,12 +37,27 @@ const (
 // than the first of the requests it takes is what an insert that was cut short
 // left, and is completed.
 //
+// With Generate, one request goes out at a time, and the keys the service chose
+// are read from its answers. Rows that agree in the key columns before the
+// AUTO_INCREMENT column get values that ascend in the order of the record; values
+// of other rows need not, as the service counts by partition. Attempts that are
+// known to have made nothing are repeated; rows made behind one that was refused
+// for a passing reason are deleted and made again. Rows counts rows at the head
+// of the record, in its order. After an error that does not wrap
+// [snapshot.ErrUnsure] no other row is there; after one that does, some of the
+// next 200 may be, once each, and what to do is for the caller to say. Insert
+// means nothing then: the rows are new.
+//
 // The record is encoded as it goes out: beside it, Config.WriteRequests+1
 // requests of up to 4 MB are in memory.
 func (in *Instance) Write(ctx context.Context, write snapshot.Write) (snapshot.Written, error) {
 	w := &writer{write: write, encoder: row.NewEncoder(write.Layout)}
 	w.sender = sender{in: in, table: write.Table.Name, format: w.format}
-	err := w.run(ctx)
+	run := w.run
+	if write.Generate {
+		run = w.generate
+	}
+	err := run(ctx)
 	if err != nil {
 		err = fmt.Errorf("tablestore: write: %w", err)
 	}
@@ -101,7 +116,7 @@ func (w *writer) pack(ctx context.Context, send func(...*parcel)) error {
 		if !whole {
 			parts, err := w.split(i)
 			if err != nil {
-				return fmt.Errorf("table %s: row %s: %w", w.table, w.format(i), err)
+				return err
 			}
 			send(parts...)
 			continue
@@ -142,17 +157,11 @@ func (w *writer) split(i int) ([]*parcel, error) {
 	var parts []*parcel
 	operation, condition := otsprotocol.OperationType_PUT, w.condition()
 	for next := 0; next < w.encoder.Cells(i); {
-		var err error
-		w.scratch, next, err = w.encoder.AppendCells(row.AppendHeader(w.scratch[:0]), i, next, maxCells, maxRowBytes)
+		part, after, err := w.part(operation, condition, i, next)
 		if err != nil {
 			return nil, err
 		}
-		if len(w.scratch) > maxRequestBytes {
-			return nil, fmt.Errorf("a cell makes a request of %d bytes, the limit is %d", len(w.scratch), maxRequestBytes)
-		}
-		part := newParcel(w.table, condition, len(w.scratch))
-		part.add(operation, w.scratch, i)
-		part.cells, part.counts = next, next == w.encoder.Cells(i)
+		next, part.cells, part.counts = after, after, after == w.encoder.Cells(i)
 		parts = append(parts, part)
 		operation = otsprotocol.OperationType_UPDATE
 		if w.write.Insert {
@@ -160,6 +169,22 @@ func (w *writer) split(i int) ([]*parcel, error) {
 		}
 	}
 	return parts, nil
+}
+
+// part makes a request of row i with as many of its cells from one on as it can
+// hold, and returns the number of the next. It does not count.
+func (w *writer) part(operation otsprotocol.OperationType, tail string, i, from int) (p *parcel, next int, err error) {
+	w.scratch, next, err = w.encoder.AppendCells(row.AppendHeader(w.scratch[:0]), i, from, maxCells, maxRowBytes)
+	if err == nil && len(w.scratch) > maxRequestBytes {
+		err = fmt.Errorf("a cell makes a request of %d bytes, the limit is %d", len(w.scratch), maxRequestBytes)
+	}
+	if err != nil {
+		return nil, from, fmt.Errorf("table %s: row %s: %w", w.table, w.format(i), err)
+	}
+	p = newParcel(w.table, tail, len(w.scratch))
+	p.add(operation, w.scratch, i)
+	p.counts = false
+	return p, next, nil
 }
 
 // send sends requests one after the other, each until all its rows are in.
@@ -351,11 +376,12 @@ func (p *parcel) doubt(err error) {
 }
 
 // What follows a row in a RowInBatchWriteRowRequest: the field condition, which
-// is whether the row may, must or must not exist.
+// is whether the row may, must or must not exist, and the field return_content.
 const (
 	ignoreExistence = "\x1a\x02\x08\x00"
 	expectExistence = "\x1a\x02\x08\x01"
 	expectAbsence   = "\x1a\x02\x08\x02"
+	returnKey       = "\x22\x02\x08\x01"
 )
 
 // only returns a parcel of some of its rows.
