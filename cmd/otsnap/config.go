@@ -107,10 +107,12 @@ func (o *opened) rememberNewest(ctx context.Context) {
 // instanceFlags are those of every command that speaks to an instance.
 type instanceFlags struct {
 	credentials string
+	pace        paceFlags
 }
 
 func (f *instanceFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.credentials, "credentials", "", "`FILE` with the access key of the instance (default: the environment)")
+	f.pace.add(cmd)
 }
 
 // openInstance prepares to speak to an instance. It does not contact it.
@@ -123,10 +125,12 @@ func (a *app) openInstance(address string, flags instanceFlags, giveUpAfter seco
 		return nil, err
 	}
 	config.GiveUpAfter = giveUpAfter.Duration
+	config.Pace = flags.pace.pace()
 	config.OnRetry = func(r tablestore.Retry) { a.retried(r.Err) }
 	instance, err := tablestore.Open(config)
 	if err != nil {
 		return nil, misused("%w", err)
 	}
+	a.instance = instance
 	return instance, nil
 }

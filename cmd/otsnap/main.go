@@ -14,6 +14,7 @@ import (
 
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/progress"
+	"github.com/otsnap/otsnap/snapshot/tablestore"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -41,6 +42,7 @@ type app struct {
 	answered    bool   // whether stdout has its JSON document
 	resume      string // how to go on if the run is interrupted; empty: it cannot be
 	shown       *progress.Reporter
+	instance    *tablestore.Instance // the command speaks to; nil: none
 }
 
 // run executes one command line and returns the exit code.
@@ -53,7 +55,9 @@ func run(args []string, a *app) int {
 	root.SetArgs(args)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	return a.finish(ctx, root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	a.tellPace()
+	return a.finish(ctx, err)
 }
 
 func (a *app) root() *cobra.Command {
