@@ -31,7 +31,8 @@ type seriesTable struct {
 	ID         uint64      `json:"id"`
 	Instance   string      `json:"instance"`
 	Name       string      `json:"name"`
-	TimeToLive int32       `json:"time_to_live"`     // seconds since the time of a row, -1: for ever
+	TimeToLive int32       `json:"time_to_live"` // seconds since the time of a row, -1: for ever
+	Meta       metaOptions `json:"meta,omitzero"`
 	Key        []string    `json:"key,omitempty"`    // what identifies a series; none: defaultSeriesKey
 	Fields     []keyColumn `json:"fields,omitempty"` // part of a row's key, after its time
 	Stores     []store     `json:"stores,omitempty"`
@@ -214,17 +215,20 @@ func (s *Server) newSeriesTable(instance string, req *otsprotocol.CreateTimeseri
 		return nil, unsupported("A timeseries table without a hash partition key")
 	case meta.GetDisableTimeseriesMetaIndex():
 		return nil, unsupported("A timeseries table without an index of its series")
-	case len(meta.XXX_unrecognized) > 0:
-		return nil, unsupported("Setting options of the metadata of a timeseries table")
 	}
-	err := errors.Join(
+	metaOptions, err := createMetaOptions(meta)
+	if err != nil {
+		return nil, err
+	}
+	return t, errors.Join(
 		t.setOptions(meta.GetTableOptions()),
+		t.setMetaOptions(metaOptions),
+		t.checkMetaOptions(),
 		t.setKey(meta.GetTimeseriesKeySchema()),
 		t.setFields(meta.GetFieldPrimaryKeySchema()),
 		t.addStores(req, s.clock()),
 		t.addLastpoints(req.GetLastpointIndexMetas(), s.clock()),
 	)
-	return t, err
 }
 
 func (t *seriesTable) setOptions(o *otsprotocol.TimeseriesTableOptions) error {
@@ -293,6 +297,7 @@ func (t *seriesTable) meta() *otsprotocol.TimeseriesTableMeta {
 		Status:                proto.String("CREATED"),
 		TimeseriesKeySchema:   t.Key,
 		FieldPrimaryKeySchema: (&definition{Key: t.Fields}).keyProto(),
+		XXX_unrecognized:      t.rest(),
 	}
 }
 
@@ -319,16 +324,23 @@ func (s *Server) describeTimeseriesTable(c call, req *otsprotocol.DescribeTimese
 	return resp, nil
 }
 
+// updateTimeseriesTable changes the options of the rows or those of the metadata:
+// the service does not change both at once.
 func (s *Server) updateTimeseriesTable(c call, req *otsprotocol.UpdateTimeseriesTableRequest) (proto.Message, error) {
 	old, err := s.seriesTable(c.instance, req.GetTableName())
 	if err != nil {
 		return nil, err
 	}
-	if req.GetTableOptions().TimeToLive == nil {
-		return nil, invalid("No parameter is specified in table options.")
+	metaOptions, err := updateMetaOptions(req)
+	if err != nil {
+		return nil, err
+	}
+	if (req.TableOptions == nil) == (metaOptions == nil) {
+		return nil, invalid("One of table options and meta options must be specified.")
 	}
 	t := *old
-	if err := t.setOptions(req.GetTableOptions()); err != nil {
+	err = errors.Join(t.setOptions(req.GetTableOptions()), t.setMetaOptions(metaOptions), t.checkMetaOptions())
+	if err != nil {
 		return nil, err
 	}
 	return &otsprotocol.UpdateTimeseriesTableResponse{}, s.replaceSeriesTable(&t)

@@ -208,7 +208,7 @@ func (s *Server) writePoints(t *seriesTable, points []*point, known bool) (*otsp
 		if known {
 			continue
 		}
-		updated, err := touchSeries(b, keys[i], p.id, s.clock())
+		updated, err := t.touchSeries(b, keys[i], p.id, s.clock())
 		if err != nil {
 			return nil, err
 		}
@@ -227,12 +227,12 @@ const refreshSeries = time.Hour
 
 // touchSeries puts the metadata of a series into the batch when there is none or
 // it is old, and returns its update time, in seconds, 0 when it was left alone.
-func touchSeries(b *pebble.Batch, key []byte, id *seriesID, now time.Time) (updated uint32, err error) {
+func (t *seriesTable) touchSeries(b *pebble.Batch, key []byte, id *seriesID, now time.Time) (updated uint32, err error) {
 	meta, err := readSeries(b, key)
 	if err != nil {
 		return 0, err
 	}
-	if meta == nil {
+	if meta == nil || t.expired(meta, now) {
 		meta = &otsprotocol.TimeseriesMeta{TimeSeriesKey: id.proto()}
 	} else if now.Sub(time.UnixMicro(meta.GetUpdateTime())) < refreshSeries {
 		return 0, nil

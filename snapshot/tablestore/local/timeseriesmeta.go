@@ -59,7 +59,7 @@ func (s *Server) searchSeries(t *seriesTable, req *otsprotocol.QueryTimeseriesMe
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	resp = &otsprotocol.QueryTimeseriesMetaResponse{}
-	hits := int64(0)
+	hits, now := int64(0), s.clock()
 	start := func() bool { return it.SeekGE(from) }
 	if req.GetGetTotalHit() {
 		start = it.First
@@ -69,7 +69,7 @@ func (s *Server) searchSeries(t *seriesTable, req *otsprotocol.QueryTimeseriesMe
 		if err := proto.Unmarshal(it.Value(), meta); err != nil {
 			return nil, err
 		}
-		if !matches(meta) {
+		if t.expired(meta, now) || !matches(meta) {
 			continue
 		}
 		hits++
@@ -240,6 +240,9 @@ func (t *seriesTable) newUpdate(meta *otsprotocol.TimeseriesMeta) (*seriesUpdate
 	if meta.UpdateTime != nil {
 		return nil, invalid("Update time can not be set.")
 	}
+	if meta.Attributes != nil && t.Meta.Fixed {
+		return nil, invalid("Attributes of table '%s' can not be updated.", t.Name)
+	}
 	id, err := t.identify(meta.GetTimeSeriesKey())
 	if err != nil {
 		return nil, err
@@ -261,12 +264,12 @@ func (t *seriesTable) newUpdate(meta *otsprotocol.TimeseriesMeta) (*seriesUpdate
 }
 
 // apply puts the change into the batch. A series that is not there comes to be.
-func (u *seriesUpdate) apply(b *pebble.Batch, now time.Time) error {
+func (u *seriesUpdate) apply(b *pebble.Batch, t *seriesTable, now time.Time) error {
 	meta, err := readSeries(b, u.key)
 	if err != nil {
 		return err
 	}
-	if meta == nil {
+	if meta == nil || t.expired(meta, now) {
 		meta = &otsprotocol.TimeseriesMeta{TimeSeriesKey: u.id.proto()}
 	}
 	if u.attributes != nil {
@@ -294,7 +297,7 @@ func (s *Server) updateTimeseriesMeta(c call, req *otsprotocol.UpdateTimeseriesM
 		}
 		updates, keys = append(updates, u), append(keys, u.key)
 	}
-	return resp, s.changeSeries(keys, func(b *pebble.Batch, i int) error { return updates[i].apply(b, s.clock()) })
+	return resp, s.changeSeries(keys, func(b *pebble.Batch, i int) error { return updates[i].apply(b, t, s.clock()) })
 }
 
 // deleteTimeseriesMeta deletes metadata alone: the rows of a series stay, and can

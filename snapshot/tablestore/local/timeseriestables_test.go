@@ -49,6 +49,9 @@ func TestTimeseriesTablesAreChecked(t *testing.T) {
 			}
 		}
 	}
+	metaOptions := func(r *request, update bool, ttl int32) {
+		r.TableMeta.XXX_unrecognized = must[[]byte](t)(proto.Marshal(&tableMetaRest{MetaOptions: &metaOptionsMessage{&update, &ttl}}))
+	}
 	lastpoints := func(n int, name string) func(*request) {
 		return func(r *request) {
 			for i := range n {
@@ -92,8 +95,13 @@ func TestTimeseriesTablesAreChecked(t *testing.T) {
 		{"an index of the table's name", "t0", lastpoints(1, "t"), "OTSObjectAlreadyExist"},
 		{"no hash", "t", func(r *request) { r.TableMeta.DisableHashPartitionKey = proto.Bool(true) }, "OTSUnsupportOperation"},
 		{"no index of series", "t", func(r *request) { r.TableMeta.DisableTimeseriesMetaIndex = proto.Bool(true) }, "OTSUnsupportOperation"},
-		// Field 4 is the metadata's options in newer protocols.
-		{"options of the metadata", "t", func(r *request) { r.TableMeta.XXX_unrecognized = []byte{4<<3 | 2, 2, 1 << 3, 1} }, "OTSUnsupportOperation"},
+		{"the shortest life of metadata", "t", func(r *request) { ttl(604800)(r); metaOptions(r, false, 604800) }, ""},
+		{"a life of metadata too short", "t", func(r *request) { ttl(86400)(r); metaOptions(r, false, 604799) }, refused},
+		{"metadata that lives less than rows", "t", func(r *request) { ttl(604801)(r); metaOptions(r, false, 604800) }, refused},
+		{"metadata that lives less than rows for ever", "t", func(r *request) { metaOptions(r, false, 604800) }, refused},
+		{"metadata that changes and expires", "t", func(r *request) { ttl(86400)(r); metaOptions(r, true, 604800) }, refused},
+		{"metadata that does neither", "t", func(r *request) { metaOptions(r, false, -1) }, ""},
+		{"something of another protocol", "t", func(r *request) { r.TableMeta.XXX_unrecognized = []byte{9<<3 | 0, 1} }, "OTSUnsupportOperation"},
 	} {
 		t.Run(test.what, func(t *testing.T) {
 			s, _ := serve(t, Options{})
@@ -412,6 +420,71 @@ func TestAcknowledgedSeriesSurviveAKill(t *testing.T) {
 	if count.Load() < 100 {
 		t.Fatalf("only %d writes were acknowledged", count.Load())
 	}
+}
+
+// The Go SDK has no options of metadata, so they are asked for by hand.
+func TestMetadataExpiresAndIsFixed(t *testing.T) {
+	clock := newClock()
+	s, c := serveSeriesTable(t, Options{Clock: clock.now})
+	wantRows(t, putSeries(t, c, seriesRowOf(series("m", ""), 5, fields{"x": 1})))
+	update := func(rows *int32, change ...metaOptionsMessage) error {
+		req := &otsprotocol.UpdateTimeseriesTableRequest{TableName: proto.String("t")}
+		if rows != nil {
+			req.TableOptions = &otsprotocol.TimeseriesTableOptions{TimeToLive: rows}
+		}
+		for _, m := range change {
+			req.XXX_unrecognized = must[[]byte](t)(proto.Marshal(&updateTableRest{MetaOptions: &m}))
+		}
+		return ask(t, s, "UpdateTimeseriesTable", req, nil)
+	}
+	fixed := metaOptionsMessage{proto.Bool(false), proto.Int32(minMetaLife)}
+	wantCode(t, update(nil), "OTSParameterInvalid")
+	wantCode(t, update(proto.Int32(86400), fixed), "OTSParameterInvalid")
+	wantCode(t, update(nil, fixed), "OTSParameterInvalid", "less than TimeToLive")
+	wantCode(t, update(proto.Int32(minMetaLife)), "")
+	wantCode(t, update(nil, fixed), "")
+	wantCode(t, update(proto.Int32(minMetaLife+1)), "OTSParameterInvalid", "less than TimeToLive")
+	wantCode(t, update(nil, metaOptionsMessage{AllowUpdateAttributes: proto.Bool(true)}), "OTSParameterInvalid")
+
+	describe := &otsprotocol.DescribeTimeseriesTableResponse{}
+	if err := ask(t, s, "DescribeTimeseriesTable", &otsprotocol.DescribeTimeseriesTableRequest{TableName: proto.String("t")}, describe); err != nil {
+		t.Fatal(err)
+	}
+	if got := must[*metaOptionsMessage](t)(createMetaOptions(describe.TableMeta)); !proto.Equal(got, &fixed) {
+		t.Errorf("the options are %v, want %v", got, &fixed)
+	}
+
+	attributes := func(text *string) string {
+		meta := &otsprotocol.TimeseriesMeta{TimeSeriesKey: &otsprotocol.TimeseriesKey{Measurement: proto.String("n")}, Attributes: text}
+		resp := &otsprotocol.UpdateTimeseriesMetaResponse{}
+		if err := ask(t, s, "UpdateTimeseriesMeta", &otsprotocol.UpdateTimeseriesMetaRequest{TableName: proto.String("t"), TimeseriesMeta: []*otsprotocol.TimeseriesMeta{meta}}, resp); err != nil {
+			t.Fatal(err)
+		}
+		if len(resp.FailedRows) == 0 {
+			return ""
+		}
+		return resp.FailedRows[0].GetErrorCode()
+	}
+	if got := attributes(proto.String(`["a=b"]`)); got != "OTSParameterInvalid" {
+		t.Errorf("attributes that are fixed change: %q", got)
+	}
+	clock.advance(time.Second)
+	if got := attributes(nil); got != "" {
+		t.Errorf("a series cannot be made: %q", got)
+	}
+	found := func() (names []string) {
+		resp := &otsprotocol.QueryTimeseriesMetaResponse{}
+		if err := ask(t, s, "QueryTimeseriesMeta", &otsprotocol.QueryTimeseriesMetaRequest{TableName: proto.String("t")}, resp); err != nil {
+			t.Fatal(err)
+		}
+		for _, meta := range resp.TimeseriesMetas {
+			names = append(names, meta.TimeSeriesKey.GetMeasurement())
+		}
+		return names
+	}
+	wantRows(t, found(), "m", "n")
+	clock.advance(minMetaLife * time.Second)
+	wantRows(t, found(), "n")
 }
 
 func TestTimeseriesTablesAreThereAfterOpening(t *testing.T) {
