@@ -35,6 +35,9 @@ var bare = manifest.Options{
 // an earlier attempt of this very call may have made it: it then has to be as
 // asked for, and empty.
 func (in *Instance) Create(ctx context.Context, table manifest.Table) error {
+	if table.Timeseries.Part != "" {
+		return wrap("create", in.createTimeseries(ctx, table))
+	}
 	if err := in.create(ctx, table); err != nil {
 		return fmt.Errorf("tablestore: %w", err)
 	}
@@ -196,6 +199,9 @@ func (in *Instance) empty(ctx context.Context, table manifest.Table) (bool, erro
 // Configure gives the table the options, the stream and the reserved throughput it
 // is described with.
 func (in *Instance) Configure(ctx context.Context, table manifest.Table) error {
+	if table.Timeseries.Part != "" {
+		return wrap("configure", in.configureTimeseries(ctx, table))
+	}
 	if err := in.update(ctx, settings(table)); err != nil {
 		return fmt.Errorf("tablestore: options: %w", err)
 	}
@@ -242,8 +248,9 @@ func (in *Instance) ask(ctx context.Context, action, table string, question, ans
 	if err != nil {
 		return fmt.Errorf("%s: %w", request{action: action, table: table}, err)
 	}
-	r := request{action: action, table: table, body: body}
-	return in.retry(ctx, r.action, r.table, func() error {
+	t := in.newTrial(action, table)
+	r := request{action: action, table: table, body: body, trial: t}
+	return t.run(ctx, func() error {
 		said, err := in.post(ctx, r, nil)
 		if err != nil || answer == nil {
 			return err

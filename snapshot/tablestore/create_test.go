@@ -254,6 +254,7 @@ func TestTablesLeavesIndexesOut(t *testing.T) {
 	s := &service{answers: []answer{
 		list("users", "orders", "an_index", "dropped"),
 		plain, byName, plain, refuse(404, "OTSObjectNotExist", ""),
+		refuse(400, "OTSUnsupportOperation", "no timeseries tables"),
 	}}
 	got, err := s.open(t).Tables(t.Context())
 	if want := []string{"dropped", "orders", "users"}; err != nil || !reflect.DeepEqual(got, want) {

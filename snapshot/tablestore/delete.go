@@ -15,6 +15,9 @@ import (
 // other. A row that is not there is not missed, and a key may stand twice. When
 // it returns nil none of the rows is there; after an error some may be.
 func (in *Instance) Delete(ctx context.Context, table manifest.Table, keys []manifest.Key) error {
+	if table.Timeseries.Part != "" {
+		return wrap("delete", in.deleteSeries(ctx, table, keys))
+	}
 	sorted := slices.SortedFunc(slices.Values(keys), func(x, y manifest.Key) int { return bytes.Compare(x, y) })
 	// The service refuses a request that names a row twice.
 	unique := slices.CompactFunc(sorted, func(x, y manifest.Key) bool { return bytes.Equal(x, y) })

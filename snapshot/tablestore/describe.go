@@ -16,7 +16,8 @@ import (
 
 // Tables returns the names of the instance's tables, sorted. The service lists
 // the tables behind secondary indexes too; the descriptions of the tables they
-// belong to name them.
+// belong to name them. A timeseries table is two: its points under its name, its
+// series and their attributes under that of [manifest.MetaName].
 func (in *Instance) Tables(ctx context.Context) ([]string, error) {
 	names, err := in.tables(ctx)
 	if err != nil {
@@ -44,6 +45,9 @@ func (in *Instance) tables(ctx context.Context) ([]string, error) {
 		}
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return indexes[name] })
+	if names, err = in.withTimeseries(ctx, names); err != nil {
+		return nil, err
+	}
 	slices.Sort(names)
 	return names, nil
 }
@@ -77,19 +81,44 @@ var untold = []string{
 // Describe returns all the instance tells of a table, with Columns nil. A table
 // that does not exist is [fs.ErrNotExist].
 func (in *Instance) Describe(ctx context.Context, table string) (manifest.Table, error) {
-	described, err := in.describe(ctx, table)
+	described, err := in.describeAny(ctx, table)
 	if err != nil {
 		return manifest.Table{}, fmt.Errorf("tablestore: %w", err)
 	}
+	return described, nil
+}
+
+// describeAny describes a table of either model. What the service has no table of
+// the wide-column model for may be of the other.
+func (in *Instance) describeAny(ctx context.Context, table string) (manifest.Table, error) {
+	if _, meta := manifest.CutMetaName(table); meta {
+		return in.describeTimeseries(ctx, table)
+	}
+	t, err := in.describeWide(ctx, table)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return t, err
+	}
+	t, other := in.describeTimeseries(ctx, table)
+	if errors.Is(other, fs.ErrNotExist) || refusedWith(other, codeNoPermission) {
+		return manifest.Table{}, err
+	}
+	return t, other
+}
+
+func (in *Instance) describeWide(ctx context.Context, table string) (manifest.Table, error) {
+	described, err := in.describe(ctx, table)
+	if err != nil {
+		return manifest.Table{}, err
+	}
 	t, err := tableOf(described)
 	if err != nil {
-		return manifest.Table{}, fmt.Errorf("tablestore: description of table %s: %w", table, err)
+		return manifest.Table{}, fmt.Errorf("description of table %s: %w", table, err)
 	}
 	if t.Name != table {
-		return manifest.Table{}, fmt.Errorf("tablestore: asked for table %s, told of %q", table, t.Name)
+		return manifest.Table{}, fmt.Errorf("asked for table %s, told of %q", table, t.Name)
 	}
 	if err := in.describeSearch(ctx, &t); err != nil {
-		return manifest.Table{}, fmt.Errorf("tablestore: search indexes of table %s: %w", table, err)
+		return manifest.Table{}, fmt.Errorf("search indexes of table %s: %w", table, err)
 	}
 	return t, nil
 }
@@ -311,6 +340,10 @@ const (
 func (in *Instance) Split(ctx context.Context, table manifest.Table, size int64) ([]manifest.Key, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("tablestore: split of table %s into ranges of %d bytes", table.Name, size)
+	}
+	if table.Timeseries.Part != "" {
+		keys, err := in.splitTimeseries(ctx, table, size)
+		return keys, wrap("split", err)
 	}
 	splits, err := in.splits(ctx, table.Name, size, min(size, splitUnit))
 	if refused := new(Error); errors.As(err, &refused) && refused.Code == codeParameterInvalid {

@@ -234,6 +234,9 @@ func (d *damaged) Unwrap() error { return d.err }
 // run reads until the range ends. A row that cannot be read although its page
 // came as it was sent is asked for again like anything else that got lost.
 func (s *scanner) run(ctx context.Context) error {
+	if s.scan.Table.Timeseries.Part != "" {
+		return s.scanTimeseries(ctx)
+	}
 	q := query{table: s.scan.Table.Name, columns: s.scan.Table.Key, from: s.scan.From, to: s.scan.To}
 	if s.scan.Limit > 0 {
 		q.limit = int32(min(s.scan.Limit, math.MaxInt32))
@@ -285,12 +288,18 @@ func (s *scanner) takePage(p page) error {
 			return s.damage(p, before, err)
 		}
 		before, rows = rows[:len(rows)-len(rest)], rest
-		s.taken++
-		if s.scan.Rows > 0 && int64(s.builder.Rows()) >= s.scan.Rows || s.builder.Bytes() >= s.scan.Bytes {
-			if err := s.hand(); err != nil {
-				return err
-			}
+		if err := s.count(); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// count notes a row that the builder took, and hands over what is then a batch.
+func (s *scanner) count() error {
+	s.taken++
+	if s.scan.Rows > 0 && int64(s.builder.Rows()) >= s.scan.Rows || s.builder.Bytes() >= s.scan.Bytes {
+		return s.hand()
 	}
 	return nil
 }

@@ -107,6 +107,7 @@ type Instance struct {
 	preset         Preset
 	pacer          pacer
 	answers        sync.Pool   // *[]byte, see page
+	series         listings    // of timeseries tables
 	reached        atomic.Bool // whether anything ever answered
 }
 

@@ -51,6 +51,10 @@ const (
 // The record is encoded as it goes out: beside it, Config.WriteRequests+1
 // requests of up to 4 MB are in memory.
 func (in *Instance) Write(ctx context.Context, write snapshot.Write) (snapshot.Written, error) {
+	if write.Table.Timeseries.Part != "" {
+		written, err := in.writeTimeseries(ctx, write)
+		return written, wrap("write", err)
+	}
 	w := &writer{write: write, encoder: row.NewEncoder(write.Layout)}
 	w.sender = sender{in: in, table: write.Table.Name, format: w.format}
 	run := w.run
