@@ -144,7 +144,7 @@ type Options struct {
 	MaxVersions   int64 `json:"max_versions"`    // versions of a cell kept; -1: all
 	Deviation     int64 `json:"deviation"`       // seconds a written version may differ from the service's clock
 	AllowUpdate   bool  `json:"allow_update"`    // whether UpdateRow is allowed
-	UpdateFullRow bool  `json:"update_full_row"` // whether an update must write a whole row
+	UpdateFullRow bool  `json:"update_full_row"` // whether an update reads its row and writes all of it; cells then have no versions of one's own
 }
 
 // Throughput is what a table reserves, in capacity units a second.

@@ -213,6 +213,7 @@ func (x *restorer) restored(t manifest.TableEntry) *restored {
 			r.table.Key[i].AutoIncrement = x.Generate
 		}
 	}
+	r.table.Options.UpdateFullRow = false // see notSame
 	if t.Table.Encryption.Enabled {
 		r.table.Encryption = x.encryption(t.Table.Encryption)
 	}
@@ -245,7 +246,7 @@ func (x *restorer) own(ctx context.Context, t *restored, live manifest.Table) (b
 	if !state.intended {
 		return false, nil
 	}
-	made := live.Options == bare(t.table.Options) || state.compared && live.Options == t.table.Options
+	made := live.Options == bare() || state.compared && live.Options == t.table.Options
 	if !sameKey(live.Key, t.table.Key) || !made {
 		return false, nil
 	}

@@ -103,8 +103,8 @@ type restored struct {
 }
 
 // bare are the options a table is filled with that the restore has made.
-func bare(o manifest.Options) manifest.Options {
-	return manifest.Options{TTL: -1, MaxVersions: -1, Deviation: MaxDeviation, AllowUpdate: true, UpdateFullRow: o.UpdateFullRow}
+func bare() manifest.Options {
+	return manifest.Options{TTL: -1, MaxVersions: -1, Deviation: MaxDeviation, AllowUpdate: true}
 }
 
 // MaxDeviation is the largest deviation the service takes, in seconds: every
@@ -245,6 +245,8 @@ func (x *restorer) planExisting(ctx context.Context, t *restored, part *TablePla
 		problem("it exists; another mode writes to tables that do, another name makes a new one")
 	case !sameKey(live.Key, t.table.Key):
 		problem("its primary key is %s, not %s", formatKeyColumns(live.Key), formatKeyColumns(t.table.Key))
+	case live.Options.UpdateFullRow:
+		problem("it updates full rows, and the service takes no versions of cells then")
 	case slices.ContainsFunc(live.Key, func(k manifest.KeyColumn) bool { return k.AutoIncrement }) && !t.generate:
 		problem("it has an AUTO_INCREMENT column, whose values nobody can choose")
 	}
@@ -297,6 +299,9 @@ func (x *restorer) notSame(t *restored, part *TablePlan) {
 	signed := t.signed.Table
 	if e := signed.Encryption; e.Enabled && t.table.Encryption != e {
 		add("encryption: with %s, not with %s", encryptionText(t.table.Encryption), encryptionText(e))
+	}
+	if signed.Options.UpdateFullRow && t.live == nil {
+		add("options: updates of full rows are off: with them the service takes no versions of cells, and they cannot be set later")
 	}
 	if t.live == nil && x.WithoutIndexes && len(signed.Indexes)+len(signed.SearchIndexes) > 0 {
 		add("indexes: %d secondary and %d search indexes are not made, as asked", len(signed.Indexes), len(signed.SearchIndexes))
@@ -366,7 +371,7 @@ func (x *restorer) steps(t *restored, part *TablePlan) {
 }
 
 func optionsText(o manifest.Options) string {
-	return fmt.Sprintf("TTL %d, %d versions, deviation %d, updates allowed: %t, whole rows only: %t", o.TTL, o.MaxVersions, o.Deviation, o.AllowUpdate, o.UpdateFullRow)
+	return fmt.Sprintf("TTL %d, %d versions, deviation %d, updates allowed: %t, full-row updates: %t", o.TTL, o.MaxVersions, o.Deviation, o.AllowUpdate, o.UpdateFullRow)
 }
 
 // open returns the options an existing table is written to with. Its time to live
@@ -374,7 +379,7 @@ func optionsText(o manifest.Options) string {
 // by them would come back for everybody to see.
 func (x *restorer) open(t *restored) manifest.Options {
 	if t.live == nil || x.Mode == FillEmpty {
-		return bare(t.table.Options)
+		return bare()
 	}
 	o := t.live.Options
 	o.Deviation, o.AllowUpdate = MaxDeviation, true
