@@ -60,6 +60,20 @@ func cutKeyValue(dst []byte, k kind, key []byte) (value, rest []byte, err error)
 	}
 }
 
+// CutKey cuts a key, which must be that long, after its first n columns. Neither
+// part is a copy.
+func CutKey(cols []manifest.KeyColumn, k manifest.Key, n int) (head, tail manifest.Key, err error) {
+	tail = k
+	var value []byte
+	for _, c := range cols[:n] {
+		of, _ := kindOf(c.Type)
+		if value, tail, err = cutKeyValue(value[:0], of, tail); err != nil {
+			return nil, nil, fmt.Errorf("row: key column %q: %w", c.Name, err)
+		}
+	}
+	return k[:len(k)-len(tail)], tail, nil
+}
+
 // ParseKey returns the key in a PlainBuffer of one row that has nothing but a
 // primary key, as the service names split points and where to read on. The key
 // ends before the first column that is absent or INF_MIN. Bytes after the row

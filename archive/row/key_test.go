@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -195,5 +196,22 @@ func TestKeysForPeople(t *testing.T) {
 		if got := FormatKey(testKey, mustParseKey(t, testKey, keyRow(tt.cells...))); got != tt.want {
 			t.Errorf("key is written %s, want %s", got, tt.want)
 		}
+	}
+}
+
+func TestAKeyIsCutBetweenColumns(t *testing.T) {
+	cols := []manifest.KeyColumn{{Name: "a", Type: manifest.String}, {Name: "b", Type: manifest.Integer}, {Name: "c", Type: manifest.Binary}}
+	parts := []manifest.Key{
+		AppendKey(nil, StringValue("x\x00")), AppendKey(nil, IntegerValue(-1)), AppendKey(nil, BinaryValue([]byte{0, 0})),
+	}
+	whole := slices.Concat(parts...)
+	for n := range len(parts) + 1 {
+		head, tail, err := CutKey(cols, whole, n)
+		if err != nil || !bytes.Equal(head, slices.Concat(parts[:n]...)) || !bytes.Equal(tail, slices.Concat(parts[n:]...)) {
+			t.Errorf("after %d columns: %s and %s, %v", n, head, tail, err)
+		}
+	}
+	if _, _, err := CutKey(cols, parts[0], 2); err == nil {
+		t.Error("a key of one column is cut after two")
 	}
 }
