@@ -26,9 +26,10 @@ var bare = manifest.Options{
 // options under which every version of every cell can be written: no TTL, no
 // limit of versions, no index, no stream. What can be set only now is set now:
 // AUTO_INCREMENT columns, for which the service will choose values, whether an
-// update must write a whole row, and encryption as the table is described with
-// it. A customer's key is of one region: a table for another region has to name
-// a key of that one.
+// update must write a whole row (to such a table the service lets nobody write
+// versions, so [Instance.Write] cannot), and encryption as the table is described
+// with it. A customer's key is of one region: a table for another region has to
+// name a key of that one.
 //
 // It returns when the table takes reads; writes may be told to wait a little
 // longer, and [Instance.Write] does. A table that exists is [fs.ErrExist], unless

@@ -41,9 +41,11 @@ func full(name string) manifest.Table {
 		Options: manifest.Options{TTL: 864000, MaxVersions: 3, Deviation: 86401, AllowUpdate: true},
 		Stream:  manifest.Stream{Enabled: true, Hours: 48, Columns: []string{"name", "price"}},
 		Indexes: []manifest.Index{}, SearchIndexes: []manifest.SearchIndex{},
-		NotCaptured: slices.Clone(untold),
+		NotCaptured: append(slices.Clone(untold), untoldOfStreams),
 	}
 }
+
+const untoldOfStreams = "stream: its records; that it is enabled, how long it keeps records and with which columns is kept"
 
 // createFull makes a table through the SDK.
 func createFull(t *testing.T, s *stage, table manifest.Table) {
@@ -273,6 +275,12 @@ func TestCreateAndConfigure(t *testing.T) {
 		func(m *manifest.Table) { m.Name, m.Options.Deviation = "exact", 0 },
 		func(m *manifest.Table) { m.Name, m.Stream = "quiet", manifest.Stream{Columns: []string{}} },
 		func(m *manifest.Table) { m.Name, m.Options = "bare", bare },
+		func(m *manifest.Table) {
+			m.Name, m.Encryption = "sealed", manifest.Encryption{Enabled: true, KeyType: "SSE_KMS_SERVICE"}
+		},
+		func(m *manifest.Table) {
+			m.Name, m.Encryption = "owned", manifest.Encryption{Enabled: true, KeyType: "SSE_BYOK", KeyID: "key", RoleARN: "acs:ram::1:role/r"}
+		},
 		func(m *manifest.Table) { m.Name, m.Throughput = "reserved", manifest.Throughput{Read: 3, Write: 2} },
 	} {
 		table := full("full")
@@ -284,6 +292,7 @@ func TestCreateAndConfigure(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := table
+			want.NotCaptured = untold
 			want.Options = manifest.Options{TTL: -1, MaxVersions: -1, Deviation: math.MaxInt64 / 1_000_000, AllowUpdate: true, UpdateFullRow: table.Options.UpdateFullRow}
 			want.Stream, want.Throughput = manifest.Stream{Columns: []string{}}, manifest.Throughput{}
 			if !reflect.DeepEqual(created, want) {
@@ -300,6 +309,9 @@ func TestCreateAndConfigure(t *testing.T) {
 				t.Fatal(err)
 			}
 			want.Options, want.Stream, want.Throughput = table.Options, table.Stream, table.Throughput
+			if want.Stream.Enabled {
+				want.NotCaptured = table.NotCaptured
+			}
 			if !reflect.DeepEqual(finished, want) {
 				t.Errorf("finished %+v\nwant     %+v", finished, want)
 			}
@@ -323,13 +335,23 @@ func TestCreateRefuses(t *testing.T) {
 }
 
 func TestCreateWhoseAnswerIsLost(t *testing.T) {
+	sealed := orders
+	sealed.Encryption = manifest.Encryption{Enabled: true, KeyType: "SSE_KMS_SERVICE"}
 	for name, test := range map[string]struct {
 		before func(t *testing.T, s *stage) // what is there already
+		table  manifest.Table
 		want   error
 	}{
-		"is done": {},
+		"is done":                 {table: orders},
+		"is done with encryption": {table: sealed},
+		"but another did not encrypt it": {
+			before: func(t *testing.T, s *stage) { mustCreate(t.Context(), t, s.open(t), orders) },
+			table:  sealed,
+			want:   fs.ErrExist,
+		},
 		"but another made it different": {
 			before: func(t *testing.T, s *stage) { s.create(t, orders) },
+			table:  orders,
 			want:   fs.ErrExist,
 		},
 		"but another has rows in it": {
@@ -338,7 +360,8 @@ func TestCreateWhoseAnswerIsLost(t *testing.T) {
 				mustCreate(t.Context(), t, in, orders)
 				mustWrite(t, in, orders, sample(1, 1))
 			},
-			want: fs.ErrExist,
+			table: orders,
+			want:  fs.ErrExist,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -346,7 +369,7 @@ func TestCreateWhoseAnswerIsLost(t *testing.T) {
 			if test.before != nil {
 				test.before(t, s)
 			}
-			err := s.open(t, afterwards("CreateTable", 1, io.ErrUnexpectedEOF)).Create(t.Context(), orders)
+			err := s.open(t, afterwards("CreateTable", 1, io.ErrUnexpectedEOF)).Create(t.Context(), test.table)
 			if !errors.Is(err, test.want) {
 				t.Errorf("got %v, want %v", err, test.want)
 			}

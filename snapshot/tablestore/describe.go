@@ -75,7 +75,7 @@ func (in *Instance) describe(ctx context.Context, table string) (*otsprotocol.De
 var untold = []string{
 	"local transactions: the service does not tell whether they are enabled",
 	"tags: the service does not tell them",
-	"tunnels, data delivery tasks and triggers: not looked for",
+	"tunnels, data delivery tasks, backup plans, triggers and SQL mappings: not looked for",
 }
 
 // Describe returns all the instance tells of a table, with Columns nil. A table
@@ -181,6 +181,9 @@ func optionsOf(o *otsprotocol.TableOptions) manifest.Options {
 // notKept names what a description says of a table and [manifest.Table] has no
 // place for, if it is not what a table gets that is made anew.
 func notKept(d *otsprotocol.DescribeTableResponse) (notes []string) {
+	if d.StreamDetails.GetEnableStream() {
+		notes = append(notes, "stream: its records; that it is enabled, how long it keeps records and with which columns is kept")
+	}
 	if n := len(d.ShardSplits); n > 0 {
 		notes = append(notes, fmt.Sprintf("partitions: the %d points at which the table is split", n))
 	}

@@ -24,7 +24,10 @@ import (
 // false; the service refuses it otherwise.
 func (in *Instance) CreateSearchIndex(ctx context.Context, table manifest.Table, index manifest.SearchIndex) error {
 	what := "search index " + index.Name
-	err := in.createSearchIndex(ctx, table.Name, index)
+	schema, err := parseSchema(index.Schema)
+	if err == nil {
+		err = in.wait(ctx, table.Name, what, func() (string, error) { return in.createSearchIndex(ctx, table.Name, index, schema) })
+	}
 	if err == nil {
 		err = in.wait(ctx, table.Name, what, func() (string, error) { return in.searchPhase(ctx, table.Name, index.Name) })
 	}
@@ -34,13 +37,17 @@ func (in *Instance) CreateSearchIndex(ctx context.Context, table manifest.Table,
 	return nil
 }
 
+// phaseQueued is what a search index is in that cannot be made yet.
+const phaseQueued = "queued behind those the instance is filling"
+
+// quotaOfFilling is a part of the message with which the service refuses a search index
+// while it fills as many others of the instance as it fills at a time.
+const quotaOfFilling = "number of index in creating has exceed"
+
 // createSearchIndex asks through a request of our own because the SDK fills in
-// what a schema leaves open.
-func (in *Instance) createSearchIndex(ctx context.Context, table string, index manifest.SearchIndex) error {
-	schema, err := parseSchema(index.Schema)
-	if err != nil {
-		return err
-	}
+// what a schema leaves open. It returns what is to be waited for before asking
+// again, nothing when the index is made.
+func (in *Instance) createSearchIndex(ctx context.Context, table string, index manifest.SearchIndex, schema *otsprotocol.IndexSchema) (phase string, err error) {
 	question := &otsprotocol.CreateSearchIndexRequest{
 		TableName: proto.String(table),
 		IndexName: proto.String(index.Name),
@@ -50,19 +57,24 @@ func (in *Instance) createSearchIndex(ctx context.Context, table string, index m
 		question.TimeToLive = proto.Int32(int32(index.TTL))
 	}
 	err = in.ask(ctx, "CreateSearchIndex", table, question, nil)
-	if !errors.Is(err, fs.ErrExist) {
+	if refusal := new(Error); errors.As(err, &refusal) && strings.Contains(refusal.Message, quotaOfFilling) {
+		return phaseQueued, nil
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return "", in.mustBeSearchIndex(ctx, question, err)
+	}
+	return "", err
+}
+
+// mustBeSearchIndex returns an error wrapping exists unless the index that exists
+// is the one asked for.
+func (in *Instance) mustBeSearchIndex(ctx context.Context, asked *otsprotocol.CreateSearchIndexRequest, exists error) error {
+	found, err := in.searchIndex(ctx, asked.GetTableName(), asked.GetIndexName())
+	if err != nil {
 		return err
 	}
-	found, descErr := in.searchIndex(ctx, table, index.Name)
-	if descErr != nil {
-		return descErr
-	}
-	differs, descErr := searchDifference(found, question)
-	if descErr != nil {
-		return descErr
-	}
-	if differs != "" {
-		return fmt.Errorf("%w: %s", err, differs)
+	if differs := searchDifference(found, asked); differs != "" {
+		return fmt.Errorf("%w: %s", exists, differs)
 	}
 	return nil
 }
@@ -151,14 +163,14 @@ func formatSchema(schema *otsprotocol.IndexSchema) (string, error) {
 
 // searchDifference says in what a search index is not as asked for; nothing if it
 // is. What the question leaves open may be anything.
-func searchDifference(found *otsprotocol.DescribeSearchIndexResponse, asked *otsprotocol.CreateSearchIndexRequest) (string, error) {
+func searchDifference(found *otsprotocol.DescribeSearchIndexResponse, asked *otsprotocol.CreateSearchIndexRequest) string {
 	if a, b := max(0, found.GetTimeToLive()), asked.GetTimeToLive(); a != b {
-		return fmt.Sprintf("rows live %d seconds in it, not %d (0: for ever)", a, b), nil
+		return fmt.Sprintf("rows live %d seconds in it, not %d (0: for ever)", a, b)
 	}
 	if differs := schemaDifference(found.GetSchema(), asked.Schema); len(differs) > 0 {
-		return "it has another " + strings.Join(differs, ", "), nil
+		return "it has another " + strings.Join(differs, ", ")
 	}
-	return "", nil
+	return ""
 }
 
 // schemaDifference names the parts in which a schema is not as asked for.

@@ -2,17 +2,23 @@ package tablestore
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	ots "github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/search"
 	"github.com/golang/protobuf/proto"
 	"github.com/otsnap/otsnap/manifest"
+	"github.com/otsnap/otsnap/snapshot"
+	"github.com/otsnap/otsnap/snapshot/tablestore/local"
+	"golang.org/x/sync/errgroup"
 )
 
 // schemas hold between them everything a schema can say.
@@ -236,6 +242,29 @@ func TestSearchIndexesThatExistOtherwise(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An instance fills only so many search indexes at a time.
+func TestSearchIndexesQueue(t *testing.T) {
+	in := newStageOf(t, local.Options{IndexBuild: 200 * time.Millisecond}).open(t)
+	_, to := makeSearchable(t, in)
+	group, ctx := errgroup.WithContext(t.Context())
+	for i := range 12 {
+		group.Go(func() error {
+			return in.CreateSearchIndex(ctx, to, manifest.SearchIndex{Name: fmt.Sprint("x", i), Schema: `{"FieldSchemas":[{"FieldName":"name","FieldType":"KEYWORD"}]}`})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		refused := refuse(400, codeParameterInvalid, "the number of index in creating has exceed the instance quota, limit: 10")
+		in := (&service{answers: []answer{refused}}).open(t, func(c *Config) { c.ReadyWithin = time.Minute })
+		err := in.CreateSearchIndex(t.Context(), to, manifest.SearchIndex{Name: "x", Schema: "{}"})
+		if !errors.Is(err, snapshot.ErrUnavailable) || !strings.Contains(err.Error(), "still in phase queued behind those the instance is filling after 1m0s") {
+			t.Errorf("for ever: %v", err)
+		}
+	})
 }
 
 func TestCreateSearchIndexRefuses(t *testing.T) {
