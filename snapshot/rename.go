@@ -41,10 +41,16 @@ func (r Rename) apply(name string) (string, bool) {
 }
 
 // rename returns the name in the target, by the first of the renames that is about
-// it; without one, the same name.
+// it; without one, the same name. The parts of a timeseries table are called after
+// the table.
 func rename(renames []Rename, name string) string {
+	table, meta := manifest.CutMetaName(name)
 	for _, r := range renames {
-		if to, ok := r.apply(name); ok {
+		to, ok := r.apply(table)
+		switch {
+		case ok && meta:
+			return manifest.MetaName(to)
+		case ok:
 			return to
 		}
 	}
@@ -61,6 +67,12 @@ func inTarget(t manifest.Table, renames []Rename) manifest.Table {
 		indexes[i] = index
 	}
 	t.Indexes = indexes
+	if lastpoints := t.Timeseries.LastpointIndexes; len(lastpoints) > 0 {
+		t.Timeseries.LastpointIndexes = make([]string, len(lastpoints))
+		for i, name := range lastpoints {
+			t.Timeseries.LastpointIndexes[i] = rename(renames, name)
+		}
+	}
 	return t
 }
 
@@ -69,7 +81,7 @@ func inTarget(t manifest.Table, renames []Rename) manifest.Table {
 func checkNames(signed, target []manifest.Table, renames []Rename) error {
 	taken := map[string]string{}
 	take := func(name, old string) error {
-		if err := manifest.CheckTableName(name); err != nil {
+		if err := manifest.CheckTableName(tableOf(name)); err != nil {
 			return fmt.Errorf("%s becomes %q: %w", old, name, err)
 		}
 		if other, ok := taken[name]; ok {
@@ -81,7 +93,7 @@ func checkNames(signed, target []manifest.Table, renames []Rename) error {
 	used := make([]bool, len(renames))
 	use := func(name string) {
 		for i, r := range renames {
-			if _, ok := r.apply(name); ok {
+			if _, ok := r.apply(tableOf(name)); ok {
 				used[i] = true
 			}
 		}
@@ -94,6 +106,15 @@ func checkNames(signed, target []manifest.Table, renames []Rename) error {
 		for k, index := range t.Indexes {
 			use(signed[i].Indexes[k].Name)
 			if err := take(index.Name, signed[i].Indexes[k].Name); err != nil {
+				return err
+			}
+		}
+		if t.Timeseries.Part != manifest.DataPart {
+			continue // whose indexes both parts name
+		}
+		for k, index := range t.Timeseries.LastpointIndexes {
+			use(signed[i].Timeseries.LastpointIndexes[k])
+			if err := take(index, signed[i].Timeseries.LastpointIndexes[k]); err != nil {
 				return err
 			}
 		}
