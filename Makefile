@@ -68,8 +68,10 @@ bench-parts:
 suites:
 	OTSNAP_SDK_SUITE=1 OTSNAP_NODE=1 $(GO) test -count 1 -run '^(TestSDKLiveSuite|TestNodeSDK)$$' -v ./snapshot/tablestore/local
 
-# What takes too long for every change: a hundred rounds of killed runs.
+# What takes too long for every change: a hundred rounds of killed runs, and a
+# service that is busy for a minute.
 soak: suites
+	OTSNAP_SOAK=1 $(GO) test -count 1 -run '^TestBusyForAMinute$$' -v ./snapshot/tablestore
 	OTSNAP_KILL_ROUNDS=100 $(GO) test -count 1 -timeout 60m -run TestKilledRunsResume -v ./cmd/otsnap
 
 clean:

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -186,6 +187,9 @@ func (x *table) log(t *testing.T) {
 
 // A service that throttles slows a run; the run ends, with every row as it was.
 func TestThrottledRunsEndEqual(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long under the race detector")
+	}
 	rows := sample(2000, 21)
 	within := func(from, to time.Duration) func(*busyService, time.Duration) bool {
 		return func(_ *busyService, at time.Duration) bool { return at >= from && at < to }
@@ -240,6 +244,9 @@ func TestThrottledRunsEndEqual(t *testing.T) {
 
 // However long it lasts, what the hard limits allow is what is had.
 func TestHardLimitsHold(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long under the race detector")
+	}
 	small, large := wideRows(1500, 100), wideRows(600, 10_000)
 	out := newTable("limit\trows\ttime\tCU/s\tMB/s\t")
 	for _, test := range []struct {
@@ -395,7 +402,7 @@ func TestHotPartition(t *testing.T) {
 				time.Sleep(5 * time.Second)
 			}
 			begun := time.Now()
-			if err := writeParts(t, in, sample(5000, 22), 12); err != nil {
+			if err := writeParts(t, in, sample(3000, 22), 12); err != nil {
 				t.Error(err)
 			}
 			times[beside] = time.Since(begun)
@@ -416,6 +423,9 @@ func TestHotPartition(t *testing.T) {
 // The more a preset asks for, the longer the queue it makes at a service that
 // answers four at a time.
 func TestPresetsAndLatency(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long under the race detector")
+	}
 	out := newTable("pace\ttime\tat once\teased\t")
 	var took []time.Duration
 	for _, preset := range []Preset{Gentle, Steady, Full} {
@@ -668,4 +678,50 @@ func TestWaitingForTheLimitIsNotTrying(t *testing.T) {
 			t.Errorf("lost %d times, in %s", lost, took)
 		}
 	})
+}
+
+// A minute in which the server refuses everything, by the clock on the wall.
+func TestBusyForAMinute(t *testing.T) {
+	if os.Getenv("OTSNAP_SOAK") == "" {
+		t.Skip("takes more than a minute: set OTSNAP_SOAK")
+	}
+	s := newStage(t)
+	in := s.open(t)
+	if err := s.server.Misbehave(
+		local.Fault{Action: "BatchWriteRow", Kind: local.FaultBusy, After: 50, For: time.Minute},
+		local.Fault{Action: "GetRange", Kind: local.FaultBusy, Probability: 0.1},
+		local.Fault{Action: "BatchWriteRow", Kind: local.FaultRows, Probability: 0.01},
+	); err != nil {
+		t.Fatal(err)
+	}
+	took := workload(t, in, sample(20_000, 24))
+	t.Logf("took %s: %+v", took, in.Paced())
+	if p := in.Paced().Writes; took < time.Minute || took > 2*time.Minute || p.AtOnce.Lowest != 1 || p.AtOnce.Now < 8 {
+		t.Errorf("took %s, and the pace went to %+v", took, p.AtOnce)
+	}
+}
+
+func TestRate(t *testing.T) {
+	var r rate
+	now := time.Now()
+	answers := func(n int, in time.Duration) {
+		for range n {
+			now = now.Add(in / time.Duration(n))
+			r.count(now)
+		}
+	}
+	r.wake(now)
+	answers(5, 500*time.Millisecond)
+	if got := r.so(now); got != (Rate{10, 10, 10}) {
+		t.Errorf("in the first second: %+v", got)
+	}
+	answers(5, 500*time.Millisecond)
+	answers(100, time.Second)
+	answers(20, time.Second)
+	now = now.Add(time.Hour) // in which nothing was asked for
+	r.wake(now)
+	answers(50, time.Second)
+	if got := r.so(now); got != (Rate{Lowest: 10, Highest: 100, Last: 50}) {
+		t.Errorf("in the end: %+v", got)
+	}
 }
