@@ -43,7 +43,7 @@ func boundsOf(c *metadata.ColumnChunkMetaData, rows int64) (row.Bounds, error) {
 		return row.Bounds{}, err
 	}
 	b := row.Bounds{None: stats.NullCount() == c.NumValues(), Full: stats.NullCount() == 0 && c.NumValues() == rows}
-	if stats.HasMinMax() && !b.None { // of none, the library names the ends of the type
+	if stats.HasMinMax() {
 		b.Low, b.High = extremes(stats)
 	}
 	return b, nil
@@ -51,13 +51,14 @@ func boundsOf(c *metadata.ColumnChunkMetaData, rows int64) (row.Bounds, error) {
 
 // extremes returns a value that none in a column is below and one that none is
 // above, nil where that is not told. One too long is left out by who writes, and
-// the library then reads it as zero.
+// the library then reads it as empty. Of NaN alone the first is above the second,
+// and there is indeed no value that anything compares to.
 func extremes(stats metadata.TypedStatistics) (low, high *row.Value) {
 	switch s := stats.(type) {
 	case *metadata.Int64Statistics:
-		return ordered(s.Min(), s.Max(), row.IntegerValue)
+		return both(row.IntegerValue(s.Min()), row.IntegerValue(s.Max()))
 	case *metadata.Float64Statistics:
-		return ordered(s.Min(), s.Max(), row.DoubleValue)
+		return both(row.DoubleValue(s.Min()), row.DoubleValue(s.Max()))
 	case *metadata.ByteArrayStatistics:
 		value := func(p []byte) row.Value { return row.BinaryValue(p) }
 		if s.Descr().ConvertedType() == schema.ConvertedTypes.UTF8 {
@@ -67,21 +68,12 @@ func extremes(stats metadata.TypedStatistics) (low, high *row.Value) {
 		if len(s.Max()) == 0 {
 			return &least, nil
 		}
-		most := value(s.Max())
-		return &least, &most
+		return both(least, value(s.Max()))
 	}
 	return nil, nil
 }
 
-// ordered returns two values that are in order, and none where they are not: so
-// it is of a column of NaN.
-func ordered[T int64 | float64](low, high T, value func(T) row.Value) (least, most *row.Value) {
-	if !(low <= high) {
-		return nil, nil
-	}
-	a, b := value(low), value(high)
-	return &a, &b
-}
+func both(low, high row.Value) (*row.Value, *row.Value) { return &low, &high }
 
 // Overlap reports whether a key can be in both ranges.
 func Overlap(a, b manifest.Range) bool {

@@ -82,7 +82,7 @@ func (r *reader) open(data []byte, entries [][2]string, want *schema.Schema) err
 	if int64(len(data)) != r.chunk.Size {
 		return fmt.Errorf("%d bytes, signed are %d", len(data), r.chunk.Size)
 	}
-	mem := ceiling{memory.NewGoAllocator(), r.ceiling()}
+	mem := r.memory()
 	props := parquet.NewReaderProperties(mem)
 	props.BufferedStreamEnabled = true // or it would copy data first
 	props.MaxCompressedPageSize = int64(len(data))
@@ -100,12 +100,12 @@ func (r *reader) open(data []byte, entries [][2]string, want *schema.Schema) err
 	return err
 }
 
-// ceiling is more than any one buffer needs for the signed rows: all their bytes
-// in one column, offsets and levels, and what buffers grow by. Small chunks get
-// room for the library's fixed needs.
-func (r *reader) ceiling() int64 {
+// memory returns an allocator that gives no more at once than any one buffer needs
+// for the signed rows: all their bytes in one column, offsets and levels, and what
+// buffers grow by. Small chunks get room for the library's fixed needs.
+func (r *reader) memory() ceiling {
 	c := r.chunk
-	return 4*c.RawBytes + 64*(c.Rows+c.Cells) + 1<<20
+	return ceiling{memory.NewGoAllocator(), 4*c.RawBytes + 64*(c.Rows+c.Cells) + 1<<20}
 }
 
 // read decodes a row group.
@@ -133,19 +133,22 @@ func (r *reader) trying(ctx context.Context, group int, f func() error) error {
 }
 
 func (r *reader) decode(ctx context.Context, group int) (arrow.RecordBatch, error) {
-	columns, err := r.columns(ctx, group, nil)
+	columns, err := readColumns(ctx, r.arrow, group, nil)
 	if err != nil {
 		return nil, err
 	}
+	defer release(columns)
+	if n := int64(columns[0].Len()); n != r.rows[group] {
+		return nil, fmt.Errorf("%d rows, its footer says %d", n, r.rows[group])
+	}
 	rec := array.NewRecordBatch(r.schema, columns, r.rows[group])
-	release(columns)
 	return rec, r.order(rec)
 }
 
-// columns decodes the Parquet columns of those numbers, nil for all, and returns
-// the columns they make.
-func (r *reader) columns(ctx context.Context, group int, leaves []int) ([]arrow.Array, error) {
-	records, err := r.arrow.GetRecordReader(ctx, leaves, []int{group})
+// readColumns decodes the Parquet columns of those numbers, nil for all, up to the
+// reader's batch size, and returns the columns they make.
+func readColumns(ctx context.Context, from *pqarrow.FileReader, group int, leaves []int) ([]arrow.Array, error) {
+	records, err := from.GetRecordReader(ctx, leaves, []int{group})
 	if err != nil {
 		return nil, err
 	}
@@ -153,11 +156,7 @@ func (r *reader) columns(ctx context.Context, group int, leaves []int) ([]arrow.
 	if !records.Next() {
 		return nil, cmp.Or(records.Err(), errors.New("no rows"))
 	}
-	decoded := records.RecordBatch()
-	if decoded.NumRows() != r.rows[group] {
-		return nil, fmt.Errorf("%d rows, its footer says %d", decoded.NumRows(), r.rows[group])
-	}
-	columns := slices.Clone(decoded.Columns())
+	columns := slices.Clone(records.RecordBatch().Columns())
 	for _, c := range columns {
 		c.Retain()
 	}

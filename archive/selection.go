@@ -12,6 +12,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	"github.com/otsnap/otsnap/archive/row"
 	"github.com/otsnap/otsnap/manifest"
 )
@@ -67,7 +68,7 @@ func (s Selection) takes() func(name []byte) bool {
 // and all versions of the cells selected, which may be none.
 //
 // Row groups that cannot have such rows, going by the smallest and largest values
-// their footer names, are not decoded; nor are, where no row matches, columns
+// their footer names and by the keys decoded so far, are not decoded; nor are, where no row matches, columns
 // that do not tell which rows do, and columns that are not selected. Keys that
 // are decoded must lie between the values the footer names. What is not decoded
 // is not checked.
@@ -103,26 +104,88 @@ type selecting struct {
 }
 
 func (x *selecting) groups(ctx context.Context, yield func(arrow.RecordBatch, error) bool) error {
-	for group := range x.reader.groups {
-		of, possible, err := x.outlook(group)
-		if err != nil {
-			return corrupt(fmt.Errorf("row group %d: %w", group, err))
-		}
-		if !possible {
-			continue
-		}
-		if group > 0 && x.keys.first == nil {
+	plan, err := x.plan()
+	if err == nil {
+		plan, err = x.narrow(ctx, plan)
+	}
+	for i := 0; err == nil && i < len(plan) && !x.past(); i++ {
+		if plan[i].number > 0 && x.keys.first == nil {
 			x.keys.first = x.chunk.First // of a group that is not decoded
 		}
-		if err := x.group(ctx, group, of, yield); err != nil {
-			return err
-		}
-		if group == x.reader.groups-1 {
+		err = x.group(ctx, plan[i], yield)
+		if err == nil && plan[i].number == x.reader.groups-1 {
 			return x.end()
 		}
 	}
-	return nil
+	return err
 }
+
+// group is a row group that may have rows that are selected.
+type group struct {
+	number int
+	of     manifest.Range // no key is outside of
+}
+
+// plan returns the groups that may have rows that are selected, by what the footer
+// tells.
+func (x *selecting) plan() ([]group, error) {
+	var plan []group
+	for number := range x.reader.groups {
+		of, possible, err := x.outlook(number)
+		if err != nil {
+			return nil, corrupt(fmt.Errorf("row group %d: %w", number, err))
+		}
+		if possible {
+			plan = append(plan, group{number, of})
+		}
+	}
+	return plan, nil
+}
+
+// narrow leaves out groups at the start whose keys are all before the range, as
+// the first key of the group that follows tells: where a value of the first key
+// column ends one group and starts the next, the footer does not tell which of
+// them has a key with it.
+func (x *selecting) narrow(ctx context.Context, plan []group) ([]group, error) {
+	for len(plan) > 1 && bytes.Compare(plan[1].of.From, x.within.From) <= 0 {
+		first, err := x.firstKey(ctx, plan[1].number)
+		if err != nil || bytes.Compare(first, x.within.From) > 0 {
+			return plan, err
+		}
+		plan = plan[1:]
+	}
+	return plan, nil
+}
+
+// firstKey decodes the key of the first row of a group.
+func (x *selecting) firstKey(ctx context.Context, number int) (key manifest.Key, err error) {
+	columns := make([]arrow.Array, x.schema.NumFields())
+	defer func() { release(columns) }()
+	err = x.trying(ctx, number, func() error {
+		one, err := pqarrow.NewFileReader(x.arrow.ParquetReader(), pqarrow.ArrowReadProperties{BatchSize: 1}, x.memory())
+		if err != nil {
+			return err
+		}
+		leaves := make([]int, len(x.layout.Key))
+		for i := range leaves {
+			leaves[i] = i
+		}
+		decoded, err := readColumns(ctx, one, number, leaves)
+		if err != nil {
+			return err
+		}
+		copy(columns, decoded)
+		if err := x.picker.Reset(columns, 1); err != nil {
+			return err
+		}
+		key = x.picker.AppendKey(nil, 0)
+		return nil
+	})
+	return key, err
+}
+
+// past reports whether the keys read so far reach the end of the range.
+func (x *selecting) past() bool { return x.keys.last != nil && !before(x.keys.last, x.within.To) }
 
 // outlook returns a range no key of a group is outside of, and whether the group
 // may have rows that are selected.
@@ -141,30 +204,28 @@ func (x *selecting) outlook(group int) (of manifest.Range, possible bool, err er
 }
 
 // group yields the selected rows of a row group.
-func (x *selecting) group(ctx context.Context, group int, of manifest.Range, yield func(arrow.RecordBatch, error) bool) error {
+func (x *selecting) group(ctx context.Context, g group, yield func(arrow.RecordBatch, error) bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	columns := make([]arrow.Array, x.schema.NumFields())
 	defer func() { release(columns) }()
-	decide, want := x.picker.Decides(), x.picker.Wants()
-	err := x.trying(ctx, group, func() error {
-		if err := x.decode(ctx, group, columns, decide); err != nil {
+	err := x.trying(ctx, g.number, func() error {
+		if err := x.decode(ctx, g.number, columns, x.picker.Decides()); err != nil {
 			return err
 		}
-		return x.matches(group, of)
+		return x.matches(g)
 	})
-	if err != nil || len(x.match) == 0 {
-		return err
+	if err == nil && len(x.match) > 0 {
+		err = x.trying(ctx, g.number, func() error { return x.decode(ctx, g.number, columns, x.picker.Wants()) })
 	}
-	err = x.trying(ctx, group, func() error { return x.decode(ctx, group, columns, want) })
 	if err != nil {
 		return err
 	}
 	for rows := x.match; len(rows) > 0; {
 		var rec arrow.RecordBatch
 		if rec, rows, err = x.picker.Pick(rows); err != nil {
-			return corrupt(fmt.Errorf("row group %d: %w", group, err))
+			return corrupt(fmt.Errorf("row group %d: %w", g.number, err))
 		}
 		more := yield(rec, nil)
 		rec.Release()
@@ -190,9 +251,13 @@ func (x *selecting) decode(ctx context.Context, group int, columns []arrow.Array
 		leaf += n
 	}
 	if len(fields) > 0 {
-		decoded, err := x.reader.columns(ctx, group, leaves)
+		decoded, err := readColumns(ctx, x.arrow, group, leaves)
 		if err != nil {
 			return err
+		}
+		if n := decoded[0].Len(); n != int(x.rows[group]) {
+			release(decoded)
+			return fmt.Errorf("%d rows, its footer says %d", n, x.rows[group])
 		}
 		for i, c := range decoded {
 			columns[fields[i]] = c
@@ -218,8 +283,8 @@ func leavesOf(t arrow.DataType) int {
 
 // matches finds the rows of the group that are selected, and checks the keys of
 // all.
-func (x *selecting) matches(group int, of manifest.Range) (err error) {
-	n := int(x.rows[group])
+func (x *selecting) matches(g group) (err error) {
+	n := int(x.rows[g.number])
 	if err := x.keys.follow(n, x.picker.AppendKey); err != nil {
 		return err
 	}
@@ -227,7 +292,7 @@ func (x *selecting) matches(group int, of manifest.Range) (err error) {
 		return err
 	}
 	key := func(i int) manifest.Key { return x.picker.AppendKey(nil, i) }
-	if !Contains(of, key(0)) || !Contains(of, key(n-1)) {
+	if !Contains(g.of, key(0)) || !Contains(g.of, key(n-1)) {
 		return fmt.Errorf("keys %s to %s are not between the values the footer names", x.keys.format(key(0)), x.keys.format(key(n-1)))
 	}
 	from := sort.Search(n, func(i int) bool { return bytes.Compare(key(i), x.within.From) >= 0 })

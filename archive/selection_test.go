@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -206,7 +207,7 @@ func TestWhatCannotMatchIsNotDecoded(t *testing.T) {
 	for i := range 3 {
 		all = append(all, batch(t, l, wire(
 			[]cell{{name: "customer", value: "c"}, {name: "id", value: int64(i)}, {name: "part", value: []byte{}}},
-			[]cell{{"country", "DE", 5}, {"quantity", int64(10 * i), 5}, {"note", strings.Repeat("n", 100) + fmt.Sprint(i), 5}, {"other", fmt.Sprint(i), 5}},
+			[]cell{{"country", "DE", 5}, {"quantity", int64(10 * i), 5}, {"quantity", int64(99), 4}, {"note", strings.Repeat("n", 100) + fmt.Sprint(i), 5}, {"question", fmt.Sprint(i), 5}},
 		)))
 	}
 	data, c := write(t, l, all...)
@@ -222,6 +223,12 @@ func TestWhatCannotMatchIsNotDecoded(t *testing.T) {
 		{"quantity < 5.5", "", 1, "country", false},
 		{"not (quantity >= 10)", "", 2, "customer", false},
 		{"quantity = 10 or country = 'FR'", "", 0, "customer", false},
+		{"quantity = 99", "", 0, "customer", false}, // an older version
+		{"question = '0'", "", 0, "customer", true}, // may be in __more
+		{"question = 99", "", 0, "customer", true},  // the number is another cell's
+		{"question = '1'", "", 0, "customer", false},
+		{"question = true", "", 0, "customer", false}, // no cell there has the type
+		{"zz = '1'", "", 0, "customer", false},        // nor the name
 		{"id = 1", "", 0, "customer", false},
 		{"id in (0, 2)", "", 1, "customer", false},
 		{"exists paid", "", 0, "customer", false},
@@ -253,6 +260,35 @@ func TestWhatCannotMatchIsNotDecoded(t *testing.T) {
 	}
 }
 
+// TestWhatFootersDoNotTell reads rows of values that the bounds in a footer leave
+// out.
+func TestWhatFootersDoNotTell(t *testing.T) {
+	l := orders(t)
+	key := []cell{{name: "customer", value: "c"}, {name: "id", value: int64(1)}, {name: "part", value: []byte{}}}
+	long := strings.Repeat("n", 5000) // a footer names values up to 4096 bytes
+	for where, cells := range map[string][]cell{
+		"not price < 5":                  {{"price", math.NaN(), 5}},
+		"not price >= -5":                {{"price", math.NaN(), 5}},
+		"price is not null":              {{"price", math.NaN(), 5}},
+		"note > 'a'":                     {{"note", long, 5}},
+		"note like 'nn%'":                {{"note", long, 5}},
+		"photo prefix x'6e6e'":           {{"photo", []byte(long), 5}},
+		"more prefix 'nn'":               {{"more", long, 5}},
+		"price = 0 and price >= 0":       {{"price", math.Copysign(0, -1), 5}},
+		"price <= -1e308":                {{"price", math.Inf(-1), 5}},
+		"price > 1.7976931348623157e308": {{"price", math.Inf(1), 5}},
+		"price = 7":                      {{"price", int64(7), 5}, {"price", 1.5, 4}},
+		"quantity = 'x'":                 {{"quantity", "x", 5}},
+		"note = ''":                      {{"note", "", 5}},
+	} {
+		data, c := write(t, l, batch(t, l, wire(key, cells)))
+		rows, err := read(t, data, l, c, archive.Selection{Where: mustFilter(t, where)})
+		if err != nil || len(rows) != 1 {
+			t.Errorf("%s: %d rows, %v", where, len(rows), err)
+		}
+	}
+}
+
 // breakColumn returns the chunk with all bytes of one column of a group changed.
 func breakColumn(t testing.TB, data []byte, group int, column string) []byte {
 	t.Helper()
@@ -274,6 +310,43 @@ func breakColumn(t testing.TB, data []byte, group int, column string) []byte {
 		broken[start+i] ^= 0xff
 	}
 	return broken
+}
+
+// TestOneRowTakesOneGroup reads each row by its key out of groups that share
+// values of the first key columns, and breaks all groups but the one it is in.
+func TestOneRowTakesOneGroup(t *testing.T) {
+	l := orders(t)
+	data, c := write(t, l, batches(t, 3, 4, 5, 2, 1, 9, 6)...) // 7 rows have the same customer
+	all, err := read(t, data, l, c, archive.Selection{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := map[int][]byte{} // by the group that is whole
+	group, left := 0, 3
+	sizes := []int{3, 4, 5, 2, 1, 9, 6}
+	for _, want := range all {
+		if left == 0 {
+			group++
+			left = sizes[group]
+		}
+		left--
+		if broken[group] == nil {
+			broken[group] = data
+			for other := range sizes {
+				if other < group || other > group+1 { // of the one behind, the first key may be looked at
+					broken[group] = breakColumn(t, broken[group], other, "customer")
+				}
+			}
+		}
+		var key manifest.Key
+		for _, v := range want.Key {
+			key = row.AppendKey(key, v)
+		}
+		got, err := read(t, broken[group], l, passing(c, broken[group]), archive.Selection{Within: manifest.Range{From: key, To: row.Following(key)}})
+		if err != nil || !equalRows(got, []row.Row{want}) {
+			t.Errorf("key %v of group %d: %d rows, %v", want.Key, group, len(got), err)
+		}
+	}
 }
 
 func TestSelectionsThatAreNoneAreRefused(t *testing.T) {
