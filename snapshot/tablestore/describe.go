@@ -298,7 +298,7 @@ func searchNotKept(d *otsprotocol.DescribeSearchIndexResponse, schema string) (n
 	}
 	kept, err := parseSchema(schema)
 	if err != nil {
-		return append(notes, "its schema, which is kept for reading but cannot be made again: "+err.Error())
+		return append(notes, "its schema, which is kept for reading but cannot be made again: "+printable(err.Error(), 512))
 	}
 	for _, part := range schemaDifference(kept, d.GetSchema()) {
 		notes = append(notes, "what the SDK's form of its schema does not hold of "+part)
