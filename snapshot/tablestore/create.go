@@ -108,7 +108,8 @@ func creation(table manifest.Table) (*otsprotocol.CreateTableRequest, error) {
 	return request, err
 }
 
-// encryption returns nil for none. Key and role go with a customer's key alone.
+// encryption returns nil for none. Key and role go with a customer's key alone,
+// although the service may describe its own by an id too.
 func encryption(e manifest.Encryption) (*otsprotocol.SSESpecification, error) {
 	if !e.Enabled {
 		return nil, nil
@@ -118,11 +119,8 @@ func encryption(e manifest.Encryption) (*otsprotocol.SSESpecification, error) {
 		return nil, fmt.Errorf("encryption has keys of type %q", e.KeyType)
 	}
 	spec := &otsprotocol.SSESpecification{Enable: proto.Bool(true), KeyType: otsprotocol.SSEKeyType(kind).Enum()}
-	if e.KeyID != "" {
-		spec.KeyId = []byte(e.KeyID)
-	}
-	if e.RoleARN != "" {
-		spec.RoleArn = []byte(e.RoleARN)
+	if spec.GetKeyType() == otsprotocol.SSEKeyType_SSE_BYOK {
+		spec.KeyId, spec.RoleArn = []byte(e.KeyID), []byte(e.RoleARN)
 	}
 	return spec, nil
 }
@@ -203,36 +201,71 @@ func (in *Instance) Configure(ctx context.Context, table manifest.Table) error {
 	if table.Timeseries.Part != "" {
 		return wrap("configure", in.configureTimeseries(ctx, table))
 	}
-	if err := in.update(ctx, settings(table)); err != nil {
+	if err := in.settle(ctx, table, settings); err != nil {
 		return fmt.Errorf("tablestore: options: %w", err)
 	}
-	if table.Throughput == (manifest.Throughput{}) {
-		return nil
-	}
 	// A request of its own: the service allows this change once in two minutes.
-	err := in.update(ctx, &otsprotocol.UpdateTableRequest{
-		TableName:          proto.String(table.Name),
-		ReservedThroughput: throughput(table.Throughput),
-	})
-	if err != nil {
+	if err := in.settle(ctx, table, reservation); err != nil {
 		return fmt.Errorf("tablestore: reserved throughput: %w", err)
 	}
 	return nil
 }
 
-func settings(table manifest.Table) *otsprotocol.UpdateTableRequest {
-	request := &otsprotocol.UpdateTableRequest{
-		TableName:    proto.String(table.Name),
-		TableOptions: options(table.Options),
+// settle asks for what a table has not yet, which change returns; nil: it has all.
+// The service refuses to be asked for some of it twice, and an earlier attempt, or
+// an earlier run, may have been done though its answer was lost.
+func (in *Instance) settle(ctx context.Context, table manifest.Table, change func(live, asked manifest.Table) *otsprotocol.UpdateTableRequest) error {
+	open := func() (*otsprotocol.UpdateTableRequest, error) {
+		live, err := in.live(ctx, table.Name)
+		return change(live, table), err
 	}
-	if table.Stream.Enabled {
+	request, err := open()
+	if err != nil || request == nil {
+		return err
+	}
+	refused := in.update(ctx, request)
+	var refusal *Error
+	if refused == nil || !errors.As(refused, &refusal) {
+		return refused
+	}
+	if request, err = open(); err == nil && request == nil {
+		return nil
+	}
+	return refused
+}
+
+// live describes a table without its search indexes.
+func (in *Instance) live(ctx context.Context, name string) (manifest.Table, error) {
+	described, err := in.describe(ctx, name)
+	if err != nil {
+		return manifest.Table{}, err
+	}
+	return tableOf(described)
+}
+
+func settings(live, asked manifest.Table) *otsprotocol.UpdateTableRequest {
+	request := &otsprotocol.UpdateTableRequest{TableName: proto.String(asked.Name)}
+	if live.Options != asked.Options {
+		request.TableOptions = options(asked.Options)
+	}
+	if s := asked.Stream; s.Enabled && !(live.Stream.Enabled && live.Stream.Hours == s.Hours && slices.Equal(live.Stream.Columns, s.Columns)) {
 		request.StreamSpec = &otsprotocol.StreamSpecification{
 			EnableStream:   proto.Bool(true),
-			ExpirationTime: proto.Int32(int32(table.Stream.Hours)),
-			ColumnsToGet:   table.Stream.Columns,
+			ExpirationTime: proto.Int32(int32(s.Hours)),
+			ColumnsToGet:   s.Columns,
 		}
 	}
+	if request.TableOptions == nil && request.StreamSpec == nil {
+		return nil
+	}
 	return request
+}
+
+func reservation(live, asked manifest.Table) *otsprotocol.UpdateTableRequest {
+	if asked.Throughput == (manifest.Throughput{}) || live.Throughput == asked.Throughput {
+		return nil
+	}
+	return &otsprotocol.UpdateTableRequest{TableName: proto.String(asked.Name), ReservedThroughput: throughput(asked.Throughput)}
 }
 
 // update asks through a request of our own because the SDK leaves out a

@@ -411,7 +411,7 @@ func TestCreateEncrypts(t *testing.T) {
 	}{
 		"not": {},
 		"with the service's key": {
-			encryption: manifest.Encryption{Enabled: true, KeyType: "SSE_KMS_SERVICE"},
+			encryption: manifest.Encryption{Enabled: true, KeyType: "SSE_KMS_SERVICE", KeyID: "of the service"},
 			want:       &otsprotocol.SSESpecification{Enable: proto.Bool(true), KeyType: otsprotocol.SSEKeyType_SSE_KMS_SERVICE.Enum()},
 		},
 		"with a customer's key": {
