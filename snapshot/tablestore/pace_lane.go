@@ -77,14 +77,17 @@ type turn struct {
 // begin waits until the request may be sent. It returns the cause when ctx ends
 // before that.
 func (l *lane) begin(ctx context.Context, r request) (*turn, error) {
-	if r.trial != nil {
-		defer func(asked time.Time) { r.trial.held += time.Since(asked) }(time.Now())
-	}
+	asked := time.Now()
 	if err := l.enter(ctx); err != nil {
 		return nil, err
 	}
+	entered := time.Now()
 	t := &turn{lane: l, request: r, expected: l.expect(r)}
 	forUnits, forBytes, err := l.pay(ctx, t.expected)
+	if r.trial != nil {
+		r.trial.queued += entered.Sub(asked)
+		r.trial.held += forUnits + forBytes
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.told.Waited.Units += forUnits.Seconds()
@@ -196,11 +199,11 @@ func (t *turn) end(answer []byte, err error) {
 	if o.answered && t.round == l.round.number && !local {
 		l.judge(o, size, took, now)
 	}
-	if o.share == 1 && took < l.usual {
+	if pause := min(l.usual, longWait) - took; o.share == 1 && pause > 0 {
 		// Refusals come quickly. If each made room for the next request at once, far
 		// more would be refused than answered.
 		l.idle++
-		time.AfterFunc(l.usual-took, l.leaveLate)
+		time.AfterFunc(pause, l.leaveLate)
 		return
 	}
 	if o.answered {

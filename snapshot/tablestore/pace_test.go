@@ -656,6 +656,25 @@ func TestBusyServiceIsGivenUpWhenNothingGetsThrough(t *testing.T) {
 	}
 }
 
+// Also when many wait for one another, a service that refuses everything is given
+// up when it was to be.
+func TestManyAreGivenUpInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBusyService(t)
+		defer s.close(t)
+		s.latency = 2 * time.Second
+		in := s.open(t, func(c *Config) { c.GiveUpAfter = time.Minute })
+		mustCreate(t.Context(), t, in, orders)
+		mustWrite(t, in, orders, wideRows(1, 10))
+		begun := time.Now()
+		s.refuse = func([]byte) bool { return true }
+		err := writeParts(t, in, wideRows(16*5, 10), 16)
+		if took := time.Since(begun); !errors.Is(err, snapshot.ErrUnavailable) || took < 50*time.Second || took > 2*time.Minute {
+			t.Errorf("after %s: %v", took, err)
+		}
+	})
+}
+
 // What is held back by a limit of our own is not thereby failing.
 func TestWaitingForTheLimitIsNotTrying(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -28,7 +28,8 @@ type trial struct {
 	action, table string
 	attempts      int           // that failed
 	failing       time.Time     // since when
-	held          time.Duration // of that, waited for leave to be sent, which is our own doing
+	held          time.Duration // of that, waited for a hard limit, which is our own doing
+	queued        time.Duration // of that, waited for others to end, which may be the service's
 }
 
 func (in *Instance) newTrial(action, table string) *trial {
@@ -42,7 +43,7 @@ func (t *trial) again(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	if t.attempts == 0 {
-		t.failing, t.held = time.Now(), 0
+		t.failSince(time.Now())
 	}
 	t.attempts++
 	bound := t.in.patience(err)
@@ -52,6 +53,9 @@ func (t *trial) again(ctx context.Context, err error) error {
 	throttled := t.throttled(err)
 	wait := backoff(t.attempts)
 	tried := time.Since(t.failing) - t.held
+	if !throttled {
+		tried -= t.queued
+	}
 	switch {
 	case tried+wait <= bound:
 	case throttled:
@@ -81,10 +85,12 @@ func (t *trial) throttled(err error) bool {
 		return false
 	}
 	if last := t.in.pacer.lane(t.action).lastThrough(); last.After(t.failing) {
-		t.failing, t.held = last, 0
+		t.failSince(last)
 	}
 	return true
 }
+
+func (t *trial) failSince(at time.Time) { t.failing, t.held, t.queued = at, 0, 0 }
 
 // overtaken reports whether this failed before and others have got through since.
 // When it is refused again, that tells of its own partition, not of the service.
