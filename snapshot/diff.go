@@ -149,6 +149,7 @@ func definition(a, b manifest.Table) []string {
 		{"encryption", a.Encryption, b.Encryption},
 		{"secondary indexes", a.Indexes, b.Indexes},
 		{"search indexes", a.SearchIndexes, b.SearchIndexes},
+		{"timeseries", a.Timeseries, b.Timeseries},
 	} {
 		if !reflect.DeepEqual(p.a, p.b) {
 			differ = append(differ, p.name)

@@ -54,6 +54,13 @@ func goProgram(r schemaResult) ([]byte, error) {
 	p.line("\"log\"\n\"os\"\n\n\"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore\"\n)")
 	p.main(r.Tables)
 	for i, t := range r.Tables {
+		switch t.Timeseries.Part {
+		case manifest.MetaPart: // made with the other part
+			continue
+		case manifest.DataPart:
+			p.timeseries(i, t)
+			continue
+		}
 		p.table(i, t)
 		p.indexes(i, t)
 	}
@@ -86,6 +93,9 @@ func main() {
 		run        func(*tablestore.TableStoreClient) error
 	}{`)
 	for i, t := range tables {
+		if t.Timeseries.Part == manifest.MetaPart {
+			continue
+		}
 		p.line(`{"tables", %s, table%d},`, literal("table "+t.Name), i+1)
 	}
 	for i, t := range tables {
@@ -144,6 +154,53 @@ func (p *program) table(i int, t manifest.Table) {
 	p.line("}")
 	p.encryption(t.Encryption)
 	p.line("_, err := client.CreateTable(request)\nreturn err\n}")
+}
+
+// timeseries adds the function that makes a timeseries table. It asks through a
+// client of its own.
+func (p *program) timeseries(i int, t manifest.Table) {
+	s := t.Timeseries
+	p.line("")
+	p.comment("table%d makes the timeseries table %s.", i+1, console.Quote(t.Name))
+	if s.MetaTTL != -1 || !s.UpdateAttributes {
+		p.comment("The SDK cannot say how long series live (here %d seconds) and whether their attributes can be changed (%t).", s.MetaTTL, s.UpdateAttributes)
+	}
+	if s.Unhashed {
+		p.comment("The SDK cannot leave out the hash before the keys, which this table is without.")
+	}
+	for _, what := range t.NotCaptured {
+		p.comment("Not captured: %s.", what)
+	}
+	p.line("func table%d(*tablestore.TableStoreClient) error {", i+1)
+	p.line(`client := tablestore.NewTimeseriesClient(os.Getenv("TABLESTORE_ENDPOINT"), os.Getenv("TABLESTORE_INSTANCE"),
+		os.Getenv("TABLESTORE_ACCESS_KEY_ID"), os.Getenv("TABLESTORE_ACCESS_KEY_SECRET"))`)
+	p.line("meta := tablestore.NewTimeseriesTableMeta(%s)", literal(t.Name))
+	p.line("meta.SetTimeseriesTableOptions(tablestore.NewTimeseriesTableOptions(%d)) // seconds; -1 is for ever", s.TTL)
+	for _, key := range s.Keys {
+		p.line("meta.AddTimeseriesKey(%s)", literal(key))
+	}
+	p.line("request := tablestore.NewCreateTimeseriesTableRequest()\nrequest.SetTimeseriesTableMeta(meta)")
+	p.line("request.SetEnableAnalyticalStore(%t)", len(s.AnalyticalStores) > 0)
+	for n, store := range s.AnalyticalStores {
+		p.line("store%d := tablestore.NewTimeseriesAnalyticalStore(%s)", n+1, literal(store.Name))
+		if store.TTL != 0 {
+			p.line("store%d.SetTimeToLive(%d)", n+1, store.TTL)
+		}
+		if store.Sync != "" {
+			p.line("store%d.SetSyncOption(tablestore.SYNC_TYPE_%s)", n+1, store.Sync)
+		}
+	}
+	if n := len(s.AnalyticalStores); n > 0 {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprintf("store%d", i+1))
+		}
+		p.line("request.SetAnalyticalStores([]*tablestore.TimeseriesAnalyticalStore{%s})", strings.Join(names, ", "))
+	}
+	if len(s.LastpointIndexes) > 0 {
+		p.line("request.SetLastpointIndexNames(%s)", literals(s.LastpointIndexes))
+	}
+	p.line("_, err := client.CreateTimeseriesTable(request)\nreturn err\n}")
 }
 
 // sdkTableName is how many bytes of a table's name the SDK takes.

@@ -150,7 +150,11 @@ func printSchema(w io.Writer, t manifest.Table) {
 	line("primary key", key)
 	line("predefined", columns(t.Defined))
 	line("columns", columns(t.Columns))
-	line("options", []string{"versions " + unlimited(t.Options.MaxVersions), "TTL " + unlimited(t.Options.TTL)})
+	if s := t.Timeseries; s.Part != "" {
+		line("timeseries", timeseries(s))
+	} else {
+		line("options", []string{"versions " + unlimited(t.Options.MaxVersions), "TTL " + unlimited(t.Options.TTL)})
+	}
 	for _, i := range t.Indexes {
 		line("index", []string{console.Quote(i.Name) + " " + i.Type})
 	}
@@ -160,6 +164,26 @@ func printSchema(w io.Writer, t manifest.Table) {
 	for _, property := range t.NotCaptured {
 		line("not captured", []string{console.Printable(property)})
 	}
+}
+
+// timeseries tells what part of a timeseries table a table is, and the options that
+// are about it.
+func timeseries(s manifest.Timeseries) []string {
+	if s.Part == manifest.MetaPart {
+		text := []string{"series", "TTL " + unlimited(s.MetaTTL)}
+		if !s.UpdateAttributes {
+			text = append(text, "attributes are fixed")
+		}
+		return text
+	}
+	text := []string{"points", "TTL " + unlimited(s.TTL)}
+	for _, store := range s.AnalyticalStores {
+		text = append(text, "analytical store "+console.Quote(store.Name))
+	}
+	for _, index := range s.LastpointIndexes {
+		text = append(text, "lastpoint index "+console.Quote(index))
+	}
+	return text
 }
 
 func columns(all []manifest.Column) []string {
