@@ -111,9 +111,46 @@ func wholeLife(t *testing.T, in *Instance, table manifest.Table) {
 	compareRows(t, got, wire(lifeRows))
 }
 
+// lateLife inserts into a table that is full, deletes some of its rows and makes
+// indexes of the rest. It returns the names of those.
+func lateLife(t *testing.T, in *Instance, table manifest.Table) (secondary, search string) {
+	t.Helper()
+	l := layoutOf(t, table)
+	got, err := in.Write(t.Context(), snapshot.Write{Table: table, Layout: l, Record: record(t, l, lifeRows), Insert: true})
+	if want := (snapshot.Written{Kept: int64(len(lifeRows))}); got != want || err != nil {
+		t.Errorf("inserted %+v, %v", got, err)
+	}
+	if err := in.Delete(t.Context(), table, keysOf(t, l, lifeRows[:10])); err != nil {
+		t.Error(err)
+	}
+	table.Options = manifest.Options{TTL: -1, MaxVersions: 1, Deviation: 86400, AllowUpdate: true}
+	if err := in.Configure(t.Context(), table); err != nil {
+		t.Error(err)
+	}
+	index := manifest.Index{Name: table.Name + "_by_id", Type: "GLOBAL", Key: []string{"id"}, Columns: []string{"price"}}
+	if err := in.CreateIndex(t.Context(), table, index); err != nil {
+		t.Error(err)
+	}
+	words := manifest.SearchIndex{Name: "words", Schema: `{"FieldSchemas":[{"FieldName":"name","FieldType":"TEXT"}]}`}
+	if err := in.CreateSearchIndex(t.Context(), table, words); err != nil {
+		t.Error(err)
+	}
+	described, err := in.Describe(t.Context(), table.Name)
+	if err != nil || len(described.Indexes) != 1 || indexDifference(table, described.Indexes[0], index) != "" || len(described.SearchIndexes) != 1 {
+		t.Errorf("described as %+v, %v", described, err)
+	}
+	return index.Name, words.Name
+}
+
+func TestLateLife(t *testing.T) {
+	in := newStage(t).open(t)
+	wholeLife(t, in, orders)
+	lateLife(t, in, orders)
+}
+
 // TestLive runs against a real instance: OTSNAP_TEST_TABLESTORE is its address,
 // ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET its key. It
-// makes a table and drops it.
+// makes tables and drops them.
 func TestLive(t *testing.T) {
 	address := os.Getenv("OTSNAP_TEST_TABLESTORE")
 	if address == "" {
@@ -137,8 +174,30 @@ func TestLive(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	s := &stage{sdk: sdk}
 	wholeLife(t, in, table)
-	compareRows(t, wire((&stage{sdk: sdk}).read(t, table)), wire(lifeRows))
+	compareRows(t, wire(s.read(t, table)), wire(lifeRows))
+	secondary, search := lateLife(t, in, table)
+	if _, err := sdk.DeleteIndex(&ots.DeleteIndexRequest{MainTableName: table.Name, IndexName: secondary}); err != nil {
+		t.Error(err)
+	}
+	if _, err := sdk.DeleteSearchIndex(&ots.DeleteSearchIndexRequest{TableName: table.Name, IndexName: search}); err != nil {
+		t.Error(err)
+	}
+
+	chosen := events
+	chosen.Name = table.Name + "_events"
+	mustCreate(t.Context(), t, in, chosen)
+	t.Cleanup(func() {
+		if _, err := sdk.DeleteTable(&ots.DeleteTableRequest{TableName: chosen.Name}); err != nil {
+			t.Error(err)
+		}
+	})
+	rows := someEvents(250, 100)
+	if got, err := generateKeys(t.Context(), t, in, chosen, rows); got.Rows != int64(len(rows)) || err != nil {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	compareRows(t, wire(madeOf(t, s, chosen)), wire(rows))
 }
 
 // A cell whose checksum stays wrong is the service's trouble, not the data's.

@@ -55,17 +55,17 @@ func someEvents(n int, wide ...int) (rows []*ots.Row) {
 	return rows
 }
 
-func generateKeys(ctx context.Context, t *testing.T, in *Instance, rows []*ots.Row) (snapshot.Written, error) {
+func generateKeys(ctx context.Context, t *testing.T, in *Instance, table manifest.Table, rows []*ots.Row) (snapshot.Written, error) {
 	t.Helper()
-	l := layoutOf(t, events)
-	return in.Write(ctx, snapshot.Write{Table: events, Layout: l, Record: record(t, l, rows), Generate: true})
+	l := layoutOf(t, table)
+	return in.Write(ctx, snapshot.Write{Table: table, Layout: l, Record: record(t, l, rows), Generate: true})
 }
 
 // madeOf returns what is in the table in the order in which the service chose
 // keys, with the keys the rows had before.
-func madeOf(t *testing.T, s *stage) (rows []*ots.Row) {
+func madeOf(t *testing.T, s *stage, table manifest.Table) (rows []*ots.Row) {
 	t.Helper()
-	rows = s.read(t, events)
+	rows = s.read(t, table)
 	slices.SortFunc(rows, func(x, y *ots.Row) int {
 		return cmp.Compare(x.PrimaryKey.PrimaryKeys[1].Value.(int64), y.PrimaryKey.PrimaryKeys[1].Value.(int64))
 	})
@@ -94,11 +94,11 @@ func TestGenerateKeepsTheOrder(t *testing.T) {
 			var seen seen
 			in := s.open(t, seen.watch)
 			mustCreate(t.Context(), t, in, events)
-			got, err := generateKeys(t.Context(), t, in, test.rows)
+			got, err := generateKeys(t.Context(), t, in, events, test.rows)
 			if want := (snapshot.Written{Rows: int64(len(test.rows))}); got != want || err != nil {
 				t.Errorf("got %+v, %v", got, err)
 			}
-			compareRows(t, wire(madeOf(t, s)), wire(test.rows))
+			compareRows(t, wire(madeOf(t, s, events)), wire(test.rows))
 			if len(seen.rows) != test.requests {
 				t.Errorf("%d requests, want %d", len(seen.rows), test.requests)
 			}
@@ -121,11 +121,11 @@ func TestGenerateSurvivesWhatIsCertain(t *testing.T) {
 				if err := s.server.Misbehave(local.Fault{Action: "BatchWriteRow", Kind: kind, Probability: 0.5, Rows: share, Times: 10}); err != nil {
 					t.Fatal(err)
 				}
-				got, err := generateKeys(t.Context(), t, in, rows)
+				got, err := generateKeys(t.Context(), t, in, events, rows)
 				if got.Rows != 500 || err != nil {
 					t.Errorf("got %+v, %v", got, err)
 				}
-				compareRows(t, wire(madeOf(t, s)), wire(rows))
+				compareRows(t, wire(madeOf(t, s, events)), wire(rows))
 			})
 		}
 	}
@@ -152,14 +152,14 @@ func TestGenerateStopsWhenInDoubt(t *testing.T) {
 			if err := s.server.Misbehave(local.Fault{Action: "BatchWriteRow", Kind: kind, After: 1, Times: 1}); err != nil {
 				t.Fatal(err)
 			}
-			got, err := generateKeys(t.Context(), t, in, rows)
+			got, err := generateKeys(t.Context(), t, in, events, rows)
 			if !errors.Is(err, snapshot.ErrUnsure) || !errors.Is(err, snapshot.ErrUnavailable) || !strings.Contains(err.Error(), `("u`) {
 				t.Errorf("got %v", err)
 			}
 			if len(seen.rows) != 2 {
 				t.Errorf("%d requests", len(seen.rows))
 			}
-			there := madeOf(t, s)
+			there := madeOf(t, s, events)
 			if got.Rows < 200 || int(got.Rows) > len(there) || len(there) != most || kind != local.FaultRowsTimeout && got.Rows != 200 {
 				t.Errorf("it counts %d of %d rows", got.Rows, len(there))
 			}
@@ -182,10 +182,10 @@ func TestGenerateTriesAgainWhenNothingWasSent(t *testing.T) {
 	})
 	mustCreate(t.Context(), t, in, events)
 	rows := someEvents(5)
-	if got, err := generateKeys(t.Context(), t, in, rows); got.Rows != 5 || err != nil {
+	if got, err := generateKeys(t.Context(), t, in, events, rows); got.Rows != 5 || err != nil {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	compareRows(t, wire(madeOf(t, s)), wire(rows))
+	compareRows(t, wire(madeOf(t, s, events)), wire(rows))
 }
 
 // A row the service refuses for good ends the write; what was made behind it is
@@ -201,11 +201,11 @@ func TestGenerateEndsAtARowThatIsRefused(t *testing.T) {
 	if err := in.Configure(t.Context(), narrow); err != nil {
 		t.Fatal(err)
 	}
-	got, err := generateKeys(t.Context(), t, in, rows)
+	got, err := generateKeys(t.Context(), t, in, events, rows)
 	if got.Rows != 6 || err == nil || errors.Is(err, snapshot.ErrUnsure) || !strings.Contains(err.Error(), `row ("u1", 1006, 0): BatchWriteRow, table events: OTSParameterInvalid`) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	compareRows(t, wire(madeOf(t, s)), wire(rows[:6]))
+	compareRows(t, wire(madeOf(t, s, events)), wire(rows[:6]))
 }
 
 // writeOf returns the rows of a BatchWriteRow.
@@ -249,7 +249,7 @@ func TestGenerateTakesBackHalfARow(t *testing.T) {
 				})
 			})
 			mustCreate(t.Context(), t, in, events)
-			got, err := generateKeys(t.Context(), t, in, someEvents(6, 2))
+			got, err := generateKeys(t.Context(), t, in, events, someEvents(6, 2))
 			if got.Rows != 2 || !errors.Is(err, ErrCredentials) || errors.Is(err, snapshot.ErrUnsure) != (test.left > 2) {
 				t.Errorf("got %+v, %v", got, err)
 			}
@@ -320,7 +320,7 @@ func TestGenerateDoesNotTrustRequestsWithManyRows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := &chooser{t: t, choose: test.choose, there: make(map[string]bool)}
 			in := (&service{answers: []answer{c.answer}}).open(t)
-			got, err := generateKeys(t.Context(), t, in, someEvents(6))
+			got, err := generateKeys(t.Context(), t, in, events, someEvents(6))
 			if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("got %+v, %v", got, err)
 			}
@@ -337,7 +337,7 @@ func TestGenerateDoesNotTrustRequestsWithManyRows(t *testing.T) {
 // A key that was given twice is not deleted: it is that of a row that counts.
 func TestGenerateOfKeysThatAreTheSame(t *testing.T) {
 	c := &chooser{t: t, choose: func(int, int, int) int64 { return 5 }, there: make(map[string]bool)}
-	got, err := generateKeys(t.Context(), t, (&service{answers: []answer{c.answer}}).open(t), someEvents(6))
+	got, err := generateKeys(t.Context(), t, (&service{answers: []answer{c.answer}}).open(t), events, someEvents(6))
 	if got.Rows != 1 || !errors.Is(err, snapshot.ErrUnsure) || len(c.there) != 1 {
 		t.Errorf("got %+v, %v, %d rows are there", got, err, len(c.there))
 	}
@@ -356,7 +356,7 @@ func TestGenerateNeedsTheKeysBack(t *testing.T) {
 			{TableName: proto.String("events"), Rows: []*otsprotocol.RowInBatchWriteRowResponse{answered}},
 		}})
 		s := &service{answers: []answer{respond(http.StatusOK, said)}}
-		got, err := generateKeys(t.Context(), t, s.open(t), someEvents(1))
+		got, err := generateKeys(t.Context(), t, s.open(t), events, someEvents(1))
 		if got.Rows != 0 || !errors.Is(err, snapshot.ErrUnsure) || len(s.asked) != 1 {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 		}
@@ -373,11 +373,11 @@ func TestGenerateEndsWithContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		in := (&service{answers: []answer{hang}}).open(t)
-		got, err := generateKeys(ctx, t, in, rows)
+		got, err := generateKeys(ctx, t, in, events, rows)
 		if got.Rows != 0 || !errors.Is(err, snapshot.ErrUnsure) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %+v, %v", got, err)
 		}
-		if _, err = generateKeys(ctx, t, in, rows); errors.Is(err, snapshot.ErrUnsure) || !errors.Is(err, context.DeadlineExceeded) {
+		if _, err = generateKeys(ctx, t, in, events, rows); errors.Is(err, snapshot.ErrUnsure) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("when nothing was sent: %v", err)
 		}
 	})
