@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,12 +79,24 @@ func TestOneRowTakesTwoObjects(t *testing.T) {
 // archive on.
 func countGets(t *testing.T, location, trustFile string, read snapshot.Read) (rows int, g *gets) {
 	t.Helper()
+	g = new(gets)
+	table := tableIn(t, location, trustFile, sample.Cities, g)
+	read.Archive, read.Entry, read.Table = table.Archive, table.Entry, table.Table
+	if n := read.Table.Totals.Chunks; n < 5 || len(read.Table.Pages) < 2 {
+		t.Fatalf("%d chunks in %d pages are too few to show anything", n, len(read.Table.Pages))
+	}
+	return len(rowsOf(t, read)), g
+}
+
+// tableIn opens an archive, through g, and returns the table in its newest
+// snapshot.
+func tableIn(t testing.TB, location, trustFile, table string, g *gets) snapshot.Read {
+	t.Helper()
 	where, err := locate(location)
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := where.open(t.Context(), storeOptions{})
-	if err != nil {
+	if g.Store, err = where.open(t.Context(), storeOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(trustFile)
@@ -94,24 +107,27 @@ func countGets(t *testing.T, location, trustFile string, read snapshot.Read) (ro
 	if err != nil {
 		t.Fatal(err)
 	}
-	g = &gets{Store: store}
+	var read snapshot.Read
 	if read.Archive, err = snapshot.Open(t.Context(), g, trust); err != nil {
 		t.Fatal(err)
 	}
 	if read.Entry, err = read.Archive.Find(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
-	if read.Table, err = snapshot.FindTable(read.Entry, sample.Cities); err != nil {
+	if read.Table, err = snapshot.FindTable(read.Entry, table); err != nil {
 		t.Fatal(err)
 	}
-	if n := read.Table.Totals.Chunks; n < 5 || len(read.Table.Pages) < 2 {
-		t.Fatalf("%d chunks in %d pages are too few to show anything", n, len(read.Table.Pages))
-	}
-	for _, err := range read.Rows(t.Context()) {
+	return read
+}
+
+func rowsOf(t testing.TB, read snapshot.Read) []row.Row {
+	t.Helper()
+	var rows []row.Row
+	for r, err := range read.Rows(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows++
+		rows = append(rows, row.Row{Key: slices.Clone(r.Key), Cells: slices.Clone(r.Cells)})
 	}
-	return rows, g
+	return rows
 }
