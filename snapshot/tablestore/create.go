@@ -156,12 +156,11 @@ func protocolDefinedType(c manifest.Column) (otsprotocol.DefinedColumnType, erro
 // mustBeOurs returns exists unless the table that exists could have been made by
 // the attempt whose answer was lost.
 func (in *Instance) mustBeOurs(ctx context.Context, asked manifest.Table, exists error) error {
-	described, err := in.describe(ctx, asked.Name)
+	found, err := in.live(ctx, asked.Name)
 	if err != nil {
 		return err
 	}
-	found, err := tableOf(described)
-	if err != nil || !asAsked(found, asked) {
+	if !asAsked(found, asked) {
 		return exists
 	}
 	empty, err := in.empty(ctx, asked)
