@@ -72,7 +72,7 @@ suites:
 # service that is busy for a minute.
 soak: suites
 	OTSNAP_SOAK=1 $(GO) test -count 1 -run '^TestBusyForAMinute$$' -v ./snapshot/tablestore
-	OTSNAP_KILL_ROUNDS=100 $(GO) test -count 1 -timeout 60m -run TestKilledRunsResume -v ./cmd/otsnap
+	OTSNAP_KILL_ROUNDS=100 $(GO) test -count 1 -timeout 60m -run "^TestKilled" -v ./cmd/otsnap
 
 clean:
 	rm -rf bin

@@ -43,16 +43,22 @@ func newKiller(t *testing.T, seed uint64) *killer {
 func (k *killer) start(limit time.Duration, args ...string) (output string, killed bool, err error) {
 	ctx, cancel := context.WithCancel(k.t.Context())
 	defer cancel()
+	if limit > 0 {
+		time.AfterFunc(limit, cancel)
+	}
+	output, err = k.command(ctx, args...)
+	return output, ctx.Err() != nil, err
+}
+
+// command runs otsnap until it ends or, when ctx does, is killed by SIGKILL.
+func (k *killer) command(ctx context.Context, args ...string) (output string, err error) {
 	cmd := exec.CommandContext(ctx, k.program, args...)
 	cmd.Env = append(os.Environ(), "TABLESTORE_ACCESS_KEY_ID=local", "TABLESTORE_ACCESS_KEY_SECRET=local")
 	cmd.Env = append(cmd.Env, k.env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if limit > 0 {
-		time.AfterFunc(limit, cancel)
-	}
 	err = cmd.Run()
-	return out.String(), ctx.Err() != nil, err
+	return out.String(), err
 }
 
 func (k *killer) must(args ...string) string {
