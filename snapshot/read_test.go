@@ -202,9 +202,46 @@ func TestReadFetchesOnlyWhatCanMatch(t *testing.T) {
 	if rows, _, chunks := read(manifest.Range{From: start, To: row.Following(start)}); rows != 100 || chunks > 2 {
 		t.Errorf("row-0001*: %d rows out of %d chunks", rows, chunks)
 	}
+	for text, want := range map[string]int{"k = 'row-003000'": 1, "k prefix 'row-0030' and k > 'row-003097'": 2, "k < 'row'": 0, "k in ('row-003001', 'row-003000') and not exists k": 0} {
+		where, err := row.ParseFilter(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := len(readAll(t, snapshot.Read{Archive: a, Entry: entry, Table: table, Where: where}))
+		if pages, chunks := store.reset(); rows != want || pages > 1 || chunks > 2 || rows == 1 && chunks != 1 {
+			t.Errorf("where %s: %d rows out of %d pages and %d chunks, want %d", text, rows, pages, chunks, want)
+		}
+	}
 	rows, pages, chunks := read(manifest.Range{})
 	if rows != 6000 || pages != len(table.Pages) || int64(chunks) != table.Totals.Chunks {
 		t.Errorf("all rows: %d out of %d pages and %d chunks", rows, pages, chunks)
+	}
+}
+
+// TestReadOfSomeCells leaves cells out, never rows.
+func TestReadOfSomeCells(t *testing.T) {
+	s := newService(t)
+	fillRagged(t, s.client("source"))
+	a, _, entry := exported(t, s, "ragged")
+	table := tableOf(t, entry, "ragged")
+	all := snapshot.Read{Archive: a, Entry: entry, Table: table}
+	var want []string
+	for r, err := range all.Rows(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Cells = slices.DeleteFunc(r.Cells, func(c row.Cell) bool { return !strings.HasPrefix(c.Name, "T") && c.Name != "title" })
+		want = append(want, text(r))
+	}
+	all.Columns = []string{"T*", "title"}
+	if got := readAll(t, all); !slices.Equal(got, want) {
+		t.Errorf("rows are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	all.Columns = []string{"[a"}
+	for _, err := range all.Rows(t.Context()) {
+		if err == nil || !strings.Contains(err.Error(), "is no pattern of names") {
+			t.Errorf("a pattern that is none: %v", err)
+		}
 	}
 }
 
