@@ -179,6 +179,11 @@ func (in *Instance) ahead(ctx context.Context, q query) <-chan fetched {
 // cell. The consumer releases the records. It holds two answers of the service,
 // of 4 MB or one larger row each, and one batch in memory. An answer of more
 // than 64 MiB is an error.
+//
+// Of a timeseries table it holds up to ten answers, and the list of all series:
+// some 150 bytes each beside their names and attributes. The list is shared by the
+// scans and splits of the table, and made anew after the table was described or
+// written to.
 func (in *Instance) Scan(ctx context.Context, scan snapshot.Scan) iter.Seq2[row.Batch, error] {
 	return func(yield func(row.Batch, error) bool) {
 		err := newScanner(in, scan, yield).run(ctx)

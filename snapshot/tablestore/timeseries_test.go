@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"math"
 	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -500,7 +499,7 @@ func TestBatchesOfATimeseriesTableDependOnRowsAlone(t *testing.T) {
 func TestSplitsCutBetweenAndWithinSeries(t *testing.T) {
 	s := newStage(t)
 	s.makeTimeseries(t, "cpu")
-	s.fillTimeseries(t, "cpu", 60)
+	s.fillTimeseries(t, "cpu", 20)
 	for name, in := range map[string]*Instance{"whole pages": s.open(t), "small pages": s.open(t, smallPages)} {
 		for _, part := range []string{manifest.DataPart, manifest.MetaPart} {
 			table := cpu(part)
@@ -581,7 +580,7 @@ func TestTimeseriesTablesAreWrittenAsTheyWereRead(t *testing.T) {
 	for _, parts := range [][]string{{manifest.DataPart, manifest.MetaPart}, {manifest.MetaPart, manifest.DataPart}} {
 		from, to := newStage(t), newStage(t)
 		from.makeTimeseries(t, "cpu")
-		from.fillTimeseries(t, "cpu", 30)
+		from.fillTimeseries(t, "cpu", 10)
 		source, sink := from.open(t), to.open(t)
 		copyTimeseries(t, source, sink, parts...)
 		for _, part := range parts {
@@ -677,7 +676,7 @@ func refuseRows(action, code string, times int) func(http.RoundTripper) http.Rou
 func TestPointsThatFailAreSentAgain(t *testing.T) {
 	from, to := newStage(t), newStage(t)
 	from.makeTimeseries(t, "cpu")
-	from.fillTimeseries(t, "cpu", 30)
+	from.fillTimeseries(t, "cpu", 10)
 	source := from.open(t)
 	sink := to.open(t, refuseRows("PutTimeseriesData", "OTSServerBusy", 3), refuseRows("UpdateTimeseriesMeta", "OTSTimeout", 1))
 	copyTimeseries(t, source, sink, manifest.DataPart, manifest.MetaPart)
@@ -701,7 +700,7 @@ func TestAPointTheServiceRefusesIsNamed(t *testing.T) {
 func TestEveryFaultOfATimeseriesTableIsSurvived(t *testing.T) {
 	from := newStage(t)
 	from.makeTimeseries(t, "cpu")
-	from.fillTimeseries(t, "cpu", 10)
+	from.fillTimeseries(t, "cpu", 7)
 	source := from.open(t)
 	actions := []string{
 		"ListTimeseriesTable", "DescribeTimeseriesTable", "CreateTimeseriesTable", "UpdateTimeseriesTable", "QueryTimeseriesMeta", "GetTimeseriesData",
@@ -781,43 +780,33 @@ func TestSeriesAreListedOnceTheyAreShown(t *testing.T) {
 }
 
 func TestOptionsOfMetadataAreKept(t *testing.T) {
-	told := []byte{4<<3 | wireBytes, 6, updateAttributes<<3 | wireVarint, 0, metaTimeToLive<<3 | wireVarint, 0x80, 0xf5, 0x24}
 	s := newStage(t)
 	s.makeTimeseries(t, "cpu")
-	set := false
-	var asked []byte
-	in := s.open(t, answering("DescribeTimeseriesTable", func(m *otsprotocol.DescribeTimeseriesTableResponse) {
-		if set {
-			m.TableMeta.XXX_unrecognized = told
-		}
-	}), func(next http.RoundTripper) http.RoundTripper {
-		return roundTrip(func(req *http.Request) (*http.Response, error) {
-			if actionOf(req) != "UpdateTimeseriesTable" {
-				return next.RoundTrip(req)
-			}
-			asked, _ = io.ReadAll(req.Body)
-			answer := httptest.NewRecorder()
-			answer.Header().Set(headerMD5, digest(nil))
-			answer.WriteHeader(http.StatusOK)
-			return answer.Result(), nil
-		})
-	})
+	in := s.open(t)
 	want := cpu(manifest.MetaPart)
 	want.Timeseries.MetaTTL, want.Timeseries.UpdateAttributes = 604800, false
+	if err := in.Configure(t.Context(), want); err == nil {
+		t.Error("series live shorter than points")
+	}
+	want.Timeseries.TTL = 604800
 	if err := in.Configure(t.Context(), want); err != nil {
 		t.Fatal(err)
 	}
-	m := new(otsprotocol.UpdateTimeseriesTableRequest)
-	if err := proto.Unmarshal(asked, m); err != nil || m.GetTableName() != "cpu" || m.TableOptions != nil || len(m.XXX_unrecognized) == 0 {
-		t.Fatalf("asked for %v, %v", m, err)
+	for _, part := range []string{"cpu", "cpu.meta"} {
+		want.Timeseries.Part = manifest.DataPart
+		if part == "cpu.meta" {
+			want.Timeseries.Part = manifest.MetaPart
+		}
+		got, err := in.Describe(t.Context(), part)
+		if err != nil || !sameTimeseries(got.Timeseries, want.Timeseries) {
+			t.Errorf("%s is described as %+v, %v", part, got.Timeseries, err)
+		}
 	}
-	if m.XXX_unrecognized[0] = 4<<3 | wireBytes; !bytes.Equal(m.XXX_unrecognized, told) {
-		t.Errorf("asked for % x, want % x", m.XXX_unrecognized, told)
+	if ttl, update, err := parseMetaOptions(nil); ttl != -1 || !update || err != nil {
+		t.Errorf("options that are not told are %d, %t, %v", ttl, update, err)
 	}
-	set = true
-	got, err := in.Describe(t.Context(), "cpu.meta")
-	if err != nil || !sameTimeseries(got.Timeseries, want.Timeseries) {
-		t.Errorf("described as %+v, %v", got.Timeseries, err)
+	if _, _, err := parseMetaOptions([]byte{metaOptionsTold<<3 | wireBytes, 1, 0x80}); err == nil {
+		t.Error("options that stop short are read")
 	}
 }
 

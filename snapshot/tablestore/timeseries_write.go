@@ -206,13 +206,14 @@ type timeseriesWriter struct {
 	write        snapshot.Write
 	table        string
 	meta         bool
+	client       *ots.TimeseriesClient // for its cache, see pointsBody
 	acknowledged atomic.Int64
 }
 
 // writeTimeseries is Write to a part of a timeseries table. A point, and the
 // attributes of a series, replace what was there.
 func (in *Instance) writeTimeseries(ctx context.Context, write snapshot.Write) (snapshot.Written, error) {
-	w := &timeseriesWriter{in: in, write: write}
+	w := &timeseriesWriter{in: in, write: write, client: ots.NewTimeseriesClient("", "", "", "")}
 	w.table, w.meta = manifest.CutMetaName(write.Table.Name)
 	if write.Insert || write.Generate {
 		return snapshot.Written{}, fmt.Errorf("table %s: a timeseries table takes rows only in place of those there are: %w", write.Table.Name, errors.ErrUnsupported)
@@ -400,9 +401,8 @@ func (w *timeseriesWriter) pointsBody(rows []row.Row) (body []byte, err error) {
 	var flat []byte
 	err = guard(func() (err error) {
 		// The cache says when metadata was last updated, so that the service need not
-		// look; one that is empty has it look.
-		client := ots.NewTimeseriesClient("", "", "", "")
-		flat, err = ots.BuildFlatbufferRows(points, w.table, client.GetTimeseriesMetaCache())
+		// look; as it stays empty, it looks.
+		flat, err = ots.BuildFlatbufferRows(points, w.table, w.client.GetTimeseriesMetaCache())
 		return err
 	})
 	if err != nil {
