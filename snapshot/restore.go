@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,11 @@ type Restore struct {
 	Generate bool
 	KeyMap   func(table manifest.Table, was, is manifest.Key) error
 
+	// Settle is how long the service may still be at a write whose answer was lost, or
+	// whose sender was killed: with Generate, only after that it is looked for. 0:
+	// DefaultSettle.
+	Settle time.Duration
+
 	Encryption     []EncryptionKey // none: tables that were encrypted get the service's own key
 	WithoutIndexes bool
 
@@ -98,6 +104,7 @@ func (r Restore) begin() *restorer {
 		r.Mode = CreateTables
 	}
 	r.Workers = orDefault(r.Workers, DefaultWorkers)
+	r.Settle = cmp.Or(r.Settle, DefaultSettle)
 	return &restorer{Restore: r, progress: newProgress(r.Progress)}
 }
 

@@ -21,16 +21,16 @@ import (
 // still to be written, and in the end proves that nothing is and which key became
 // which.
 
-// After a write of unknown outcome the restore waits, as the service may still be
-// at it, and looks what is there: first after unsurePause; while that finds no
-// progress, after twice as long each time, unsureRounds times.
-const (
-	unsurePause  = 100 * time.Millisecond
-	unsureRounds = 10
-)
+// DefaultSettle is far more than a request takes. The service names no bound.
+const DefaultSettle = 5 * time.Second
+
+// unsureRounds is how many writes of unknown outcome may follow each other, none of
+// which has added a row.
+const unsureRounds = 10
 
 // generateRows writes every row of a table once. What is there already, from an
-// earlier run or from a write of unknown outcome, is found and not written again.
+// earlier run or from a write of unknown outcome, is found, once it had time to
+// settle, and not written again.
 // Rows there that were not signed stay, for the comparison to name.
 //
 // It holds the rows of one write and, where a request was carried out in part,
@@ -42,9 +42,14 @@ func (x *restorer) generateRows(ctx context.Context, t *restored) error {
 		x.progress.add(t.table.Name, Event{Done: int64(len(t.jobs))})
 		return nil
 	}
+	if x.Journal.Resumed() {
+		if err := pause(ctx, x.Settle); err != nil {
+			return err
+		}
+	}
 	f := newFilling(x, t)
 	most := int64(-1)
-	for wait := unsurePause; ; wait *= 2 {
+	for idle := 0; ; idle++ {
 		err := f.round(ctx)
 		if err == nil {
 			x.allWritten(t, f.settled)
@@ -54,12 +59,12 @@ func (x *restorer) generateRows(ctx context.Context, t *restored) error {
 			return err
 		}
 		if f.settled > most {
-			most, wait = f.settled, unsurePause
+			most, idle = f.settled, 0
 		}
-		if wait >= unsurePause<<unsureRounds {
+		if idle == unsureRounds {
 			return fmt.Errorf("%d times in a row: %w", unsureRounds+1, err)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause(ctx, x.Settle); err != nil {
 			return err
 		}
 	}
