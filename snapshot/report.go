@@ -24,6 +24,7 @@ type Report struct {
 	Vouched   int64              `json:"vouched,omitempty"`   // chunks not read, for whose digest the store vouches
 	Retention *RetentionReport   `json:"retention,omitempty"` // where it was looked at
 	Coverage  []string           `json:"coverage,omitempty"`  // what a verification looked at, for people
+	Pace      any                `json:"pace,omitempty"`      // how the live side was worked, as it tells itself
 	Notes     []string           `json:"notes"`
 	Problems  []string           `json:"problems"`
 }

@@ -77,9 +77,9 @@ type Restore struct {
 	Now      func() time.Time
 	Progress func(Event)
 
-	// Estimate returns the seconds a restore takes of so many rows and PlainBuffer
-	// bytes, at the rate that was asked for; 0: no rate bounds it. Nil: likewise.
-	Estimate func(rows, rawBytes int64) (seconds int64)
+	// Estimate returns what so many rows and PlainBuffer bytes take at the rate that
+	// was asked for. Nil: the plan says nothing of that.
+	Estimate func(rows, rawBytes int64) Estimate
 
 	// PlanDigest is that of the plan to carry out, and no other; zero: any.
 	PlanDigest manifest.Hash

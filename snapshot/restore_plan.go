@@ -15,6 +15,23 @@ import (
 	"github.com/otsnap/otsnap/manifest"
 )
 
+// Estimate is what some rows take to be written, and then read to be compared,
+// when nothing is refused. Indexes take more.
+type Estimate struct {
+	// Writing costs between these capacity units: every 4 KiB begun of every row, of
+	// which only the sum of all is known.
+	WriteUnits       int64 `json:"write_units"`
+	WriteUnitsAtMost int64 `json:"write_units_at_most"`
+
+	// ReadUnits is what reading costs, but for a unit or so a request.
+	ReadUnits int64 `json:"read_units"`
+
+	// The limits of the rate do not let it be done faster than this, in seconds. 0:
+	// they do not bound it, and how long it takes only the service could tell.
+	WriteSeconds float64 `json:"write_seconds"`
+	ReadSeconds  float64 `json:"read_seconds"`
+}
+
 // RestorePlan says what a restore would do, before it does anything. The same
 // archive, target and wishes make the same plan, byte for byte, whatever the time.
 type RestorePlan struct {
@@ -30,11 +47,9 @@ type RestorePlan struct {
 	DeleteExtra   bool              `json:"delete_extra"`
 	Rows          *PlanRows         `json:"rows,omitempty"` // nil: all
 	Tables        []TablePlan       `json:"tables"`
-	Totals        manifest.Totals   `json:"totals"`      // of the chunks that are read
-	WriteUnits    int64             `json:"write_units"` // estimated, without what indexes take
-	ReadUnits     int64             `json:"read_units"`  // estimated, of the comparison
-	Seconds       int64             `json:"seconds"`     // estimated at the rate asked for; 0: no rate bounds it
-	Warnings      []string          `json:"warnings"`    // of the instance as a whole
+	Totals        manifest.Totals   `json:"totals"` // of the chunks that are read
+	Estimate      Estimate          `json:"estimate"`
+	Warnings      []string          `json:"warnings"` // of the instance as a whole
 }
 
 // PlanRows says which rows and cells are restored.
@@ -139,17 +154,12 @@ func (x *restorer) plan(ctx context.Context) (*RestorePlan, error) {
 		}
 		plan.Tables = append(plan.Tables, part)
 		plan.Totals.Add(part.Totals)
-		plan.WriteUnits += part.WriteUnits
 	}
-	plan.ReadUnits = units(plan.Totals.RawBytes)
 	if x.Estimate != nil {
-		plan.Seconds = x.Estimate(plan.Totals.Rows, plan.Totals.RawBytes)
+		plan.Estimate = x.Estimate(plan.Totals.Rows, plan.Totals.RawBytes)
 	}
 	return plan, x.warnOfQuota(ctx, plan)
 }
-
-// units are the capacity units of so many bytes: one for every 4 KiB begun.
-func units(bytes int64) int64 { return (bytes + 4095) / 4096 }
 
 func (x *restorer) planRows() *PlanRows {
 	s := x.Rows
@@ -186,9 +196,6 @@ func (x *restorer) planTable(ctx context.Context, t *restored) (TablePlan, error
 	}
 	if x.Mode == Repair {
 		t.jobs = parts(x.entry, t.signed, t.jobs)
-	}
-	if rows := part.Totals.Rows; rows > 0 {
-		part.WriteUnits = rows * max(1, units(part.Totals.RawBytes/rows))
 	}
 	if t.live, err = x.before(ctx, t); err != nil {
 		return part, err

@@ -58,5 +58,8 @@ func (a *app) compare(ctx context.Context, location, address string, o compareOp
 		Workers: o.workers, Limit: o.differences, Now: a.now, Progress: shown.Event,
 	}.Run(ctx)
 	shown.Close()
+	if report != nil {
+		report.Pace = with.Paced()
+	}
 	return a.conclude(ctx, from, report, err)
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/otsnap/otsnap/snapshot/tablestore"
@@ -108,11 +110,18 @@ func (o *opened) rememberNewest(ctx context.Context) {
 type instanceFlags struct {
 	credentials string
 	pace        paceFlags
+	ready       seconds
 }
 
 func (f *instanceFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.credentials, "credentials", "", "`FILE` with the access key of the instance (default: the environment)")
 	f.pace.add(cmd)
+}
+
+// waits tells what the service takes its time for.
+func (a *app) waits(w tablestore.Waiting) {
+	a.shown.Wait(fmt.Sprintf("%s of table %s: phase %s, %s of at most %s", w.What, w.Table, w.Phase,
+		console.Duration(time.Since(w.Since)), console.Duration(w.Bound)))
 }
 
 // openInstance prepares to speak to an instance. It does not contact it.
@@ -127,6 +136,7 @@ func (a *app) openInstance(address string, flags instanceFlags, giveUpAfter seco
 	config.GiveUpAfter = giveUpAfter.Duration
 	config.Pace = flags.pace.pace()
 	config.OnRetry = func(r tablestore.Retry) { a.retried(r.Err) }
+	config.ReadyWithin, config.OnWait = flags.ready.Duration, a.waits
 	instance, err := tablestore.Open(config)
 	if err != nil {
 		return nil, misused("%w", err)

@@ -106,6 +106,7 @@ export; it needs to create, describe, update, write and read tables.`,
 	f.Var(&o.encrypt, "sse-key", "encrypt with the key `[OLD=]NEW`, which is of the target's region, what was encrypted (with OLD); with --sse-role (default: the service's own key)")
 	f.StringVar(&o.role, "sse-role", "", "`ARN` of the role by which the service uses that key")
 	f.BoolVar(&o.noIndexes, "no-indexes", false, "make no secondary and no search indexes")
+	f.Var(&o.instance.ready, "ready-within", "how long to wait for each index to be filled; the service goes on by itself, and so can --resume (default 1h)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, and change nothing")
 	f.StringVar(&o.plan, "plan", "", "new `FILE` for what would be done; nothing is changed")
 	f.Var(&o.digest, "plan-sha256", "restore only if this is the SHA-256 of what will be done, as of a --plan file")
@@ -161,6 +162,7 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 	}
 	head.Instance = to.Instance()
 	run.To, run.Check, run.Now, run.Progress = to, to, a.now, shown.Event
+	run.Estimate = o.instance.pace.pace().Estimate
 	if o.planning() {
 		plan, err := run.Plan(ctx)
 		shown.Close()
@@ -185,6 +187,7 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 	report, err := run.Run(ctx)
 	shown.Close()
 	if report != nil {
+		report.Pace = to.Paced()
 		err = errors.Join(err, receipt.keep(ctx, report))
 	}
 	told := a.conclude(ctx, from, report, o.explain(err))

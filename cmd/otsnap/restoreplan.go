@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
 	"github.com/otsnap/otsnap/snapshot"
@@ -52,14 +53,15 @@ func (r planResult) print(w io.Writer) {
 	}
 	fmt.Fprintln(w)
 	var t console.Table
-	t.Row("table", "as", "rows", "cells", "size", "stored", "write CU")
+	t.Row("table", "as", "rows", "cells", "size", "stored")
 	for _, x := range r.Tables {
 		t.Row(console.Quote(x.Source), console.Quote(x.Target), console.Number(x.Totals.Rows), console.Number(x.Totals.Cells),
-			console.Bytes(x.Totals.RawBytes), console.Bytes(x.Totals.StoredBytes), console.Number(x.WriteUnits))
+			console.Bytes(x.Totals.RawBytes), console.Bytes(x.Totals.StoredBytes))
 	}
 	t.Print(w)
-	fmt.Fprintf(w, "estimated: %s write CU without what indexes take, %s read CU for the comparison; %s\n",
-		console.Number(r.WriteUnits), console.Number(r.ReadUnits), r.duration())
+	e := r.Estimate
+	fmt.Fprintf(w, "estimated: %s to %s write CU, without indexes, %s; %s read CU for the comparison, %s\n",
+		console.Number(e.WriteUnits), console.Number(e.WriteUnitsAtMost), atLeast(e.WriteSeconds), console.Number(e.ReadUnits), atLeast(e.ReadSeconds))
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(w, "warning: %s\n", console.Printable(warning))
 	}
@@ -69,11 +71,12 @@ func (r planResult) print(w io.Writer) {
 	fmt.Fprintf(w, "nothing was changed; to run this plan and no other: --plan-sha256 %s\n", r.SHA256)
 }
 
-func (r planResult) duration() string {
-	if r.Seconds == 0 {
-		return "no limit of rate was given, so the time is up to the service"
+func atLeast(seconds float64) string {
+	if seconds == 0 {
+		return "in a time that no limit of yours bounds"
 	}
-	return fmt.Sprintf("about %d min at the rate given", (r.Seconds+59)/60)
+	const century = 100 * 365 * 24 * 3600
+	return "in no less than " + console.Duration(time.Duration(min(seconds, century)*float64(time.Second)).Round(time.Second))
 }
 
 func (r planResult) table(w io.Writer, t snapshot.TablePlan) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/otsnap/otsnap/snapshot"
 )
 
 // Preset names how hard an instance is worked while nothing else limits that.
@@ -112,33 +114,15 @@ func (p Pace) check() error {
 // unit is what one capacity unit covers, in bytes.
 const unit = 4096
 
-// Estimate is what some rows take to be written, or read, once, when nothing is
-// refused.
-type Estimate struct {
-	// Writing costs between these capacity units: every 4 KiB begun of every row, of
-	// which only the sum of all is known.
-	WriteUnits       int64 `json:"write_units"`
-	WriteUnitsAtMost int64 `json:"write_units_at_most"`
-
-	// ReadUnits is what reading costs, but for a unit or so a request.
-	ReadUnits int64 `json:"read_units"`
-
-	// The hard limits do not let it be done faster than this, in seconds. 0: they do
-	// not bound it, and how long it takes only the service could tell; a preset
-	// bounds requests at once, not time.
-	WriteSeconds float64 `json:"write_seconds"`
-	ReadSeconds  float64 `json:"read_seconds"`
-}
-
 // Estimate says what rows of rawBytes in PlainBuffer together take under the
 // limits of the pace.
-func (p Pace) Estimate(rows, rawBytes int64) Estimate {
+func (p Pace) Estimate(rows, rawBytes int64) snapshot.Estimate {
 	whole := rawBytes / unit
 	begun := whole
 	if rawBytes%unit > 0 {
 		begun++
 	}
-	e := Estimate{WriteUnits: max(rows, begun), WriteUnitsAtMost: rows + whole, ReadUnits: begun}
+	e := snapshot.Estimate{WriteUnits: max(rows, begun), WriteUnitsAtMost: rows + whole, ReadUnits: begun}
 	e.WriteUnitsAtMost = max(e.WriteUnits, e.WriteUnitsAtMost)
 	e.WriteSeconds = max(seconds(e.WriteUnits, p.WriteUnits), seconds(rawBytes, p.Bytes))
 	e.ReadSeconds = max(seconds(e.ReadUnits, p.ReadUnits), seconds(rawBytes, p.Bytes))
@@ -151,19 +135,4 @@ func seconds(n int64, rate float64) float64 {
 		return 0
 	}
 	return float64(n) / rate
-}
-
-func (e Estimate) String() string {
-	return fmt.Sprintf("%d to %d write CU, %s; %d read CU to compare, %s",
-		e.WriteUnits, e.WriteUnitsAtMost, atLeast(e.WriteSeconds), e.ReadUnits, atLeast(e.ReadSeconds))
-}
-
-func atLeast(seconds float64) string {
-	if seconds == 0 {
-		return "in a time no limit bounds"
-	}
-	if seconds > math.MaxInt64/2e9 {
-		return "in centuries"
-	}
-	return fmt.Sprintf("in no less than %s", time.Duration(seconds*float64(time.Second)).Round(time.Second))
 }

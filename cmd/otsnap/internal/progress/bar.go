@@ -18,6 +18,7 @@ type bar struct {
 	// The library draws in goroutines of its own, which read these.
 	latest  atomic.Pointer[sample]
 	retries atomic.Pointer[retry]
+	waiting atomic.Pointer[string]
 }
 
 func newBar(w io.Writer) *bar {
@@ -37,11 +38,14 @@ func (b *bar) begin(total int64) {
 }
 
 func (b *bar) show(s sample) {
+	b.waiting.Store(nil)
 	b.latest.Store(&s)
 	b.current.SetCurrent(s.Done)
 }
 
 func (b *bar) retry(r retry) { b.retries.Store(&r) }
+
+func (b *bar) wait(what string) { b.waiting.Store(&what) }
 
 func (b *bar) close() {
 	b.drop()
@@ -68,6 +72,9 @@ func (b *bar) text() string {
 	parts = append(parts, s.rate())
 	if left, ok := s.left(); ok {
 		parts = append(parts, console.Duration(left)+" left")
+	}
+	if what := b.waiting.Load(); what != nil {
+		parts = append(parts, "waiting for "+*what)
 	}
 	if r := b.retries.Load(); r != nil {
 		parts = append(parts, fmt.Sprintf("%s, last: %.60s", retriesText(r.n), r.why))

@@ -57,4 +57,6 @@ func (l *lines) retry(r retry) {
 	l.log.Warn("retry", slog.Int64("n", r.n), slog.String("why", r.why))
 }
 
+func (l *lines) wait(what string) { l.log.Info("waiting", slog.String("for", what)) }
+
 func (l *lines) close() {}

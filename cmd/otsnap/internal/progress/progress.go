@@ -29,6 +29,7 @@ type view interface {
 	begin(total int64)
 	show(sample)
 	retry(r retry)
+	wait(what string)
 	close()
 }
 
@@ -78,6 +79,18 @@ func (r *Reporter) Retry(why string) {
 	}
 	r.retries++
 	r.view.retry(retry{n: r.retries, why: why})
+}
+
+// Wait shows what is waited for.
+func (r *Reporter) Wait(what string) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.view.wait(what)
+	}
 }
 
 // Close removes what was drawn and should not stay. Only retries may be reported
