@@ -181,7 +181,7 @@ func (in *Instance) ahead(ctx context.Context, q query) <-chan fetched {
 // than 64 MiB is an error.
 //
 // Of a timeseries table it holds up to ten answers, and the list of all series:
-// some 150 bytes each beside their names and attributes. The list is shared by the
+// some 50 bytes each beside their names and attributes. The list is shared by the
 // scans and splits of the table, and made anew after the table was described or
 // written to.
 func (in *Instance) Scan(ctx context.Context, scan snapshot.Scan) iter.Seq2[row.Batch, error] {

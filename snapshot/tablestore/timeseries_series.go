@@ -130,7 +130,7 @@ const indexTime = time.Minute
 
 // listings are the series of tables, as far as they were listed. Every scan and
 // split of a table needs all of them, and the service gives them in no order. They
-// take some 150 bytes a series, and its name and attributes.
+// take some 50 bytes a series, and its name and attributes.
 type listings struct {
 	mu sync.Mutex
 	of map[string]*listing // by table
