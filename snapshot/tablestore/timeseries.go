@@ -130,13 +130,12 @@ func timeseriesOf(d *otsprotocol.DescribeTimeseriesTableResponse, part string) (
 		Indexes:       []manifest.Index{},
 		SearchIndexes: []manifest.SearchIndex{},
 		NotCaptured:   slices.Clone(untoldOf[part]),
+		// Its lists are nil where there is nothing in them, as they are in a manifest.
 		Timeseries: manifest.Timeseries{
-			Part:             part,
-			TTL:              int64(m.GetTableOptions().GetTimeToLive()),
-			Unhashed:         m.GetDisableHashPartitionKey(),
-			Keys:             append([]string{}, m.TimeseriesKeySchema...),
-			AnalyticalStores: []manifest.AnalyticalStore{},
-			LastpointIndexes: []string{},
+			Part:     part,
+			TTL:      int64(m.GetTableOptions().GetTimeToLive()),
+			Unhashed: m.GetDisableHashPartitionKey(),
+			Keys:     append([]string(nil), m.TimeseriesKeySchema...),
 		},
 	}
 	if part == manifest.MetaPart {

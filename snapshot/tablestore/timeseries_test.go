@@ -232,6 +232,11 @@ func TestATimeseriesTableIsTwo(t *testing.T) {
 			t.Errorf("%s: %v, not captured: %q", described.Name, err, described.NotCaptured)
 		}
 	}
+	s.makeTimeseries(t, "plain")
+	plain, err := in.Describe(t.Context(), "plain")
+	if want := cpu(manifest.DataPart).Timeseries; err != nil || !reflect.DeepEqual(plain.Timeseries, want) {
+		t.Errorf("described as\n%+v, want\n%+v, %v", plain.Timeseries, want, err)
+	}
 	for _, missing := range []string{"mem", "mem.meta", "orders.meta"} {
 		if _, err := in.Describe(t.Context(), missing); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: got %v", missing, err)
