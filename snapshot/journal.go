@@ -70,7 +70,7 @@ const (
 	stepOpen      step = "open"      // about to write to one that was there
 	stepChunk     step = "chunk"     // every row of an object was acknowledged
 	stepCompare   step = "compare"   // found it equal
-	stepConfigure step = "configure" // gave it its options
+	stepConfigure step = "configure" // about to give it its options
 	stepIndex     step = "index"     // made an index
 	stepForget    step = "forget"    // it is not there, or not ours: what was said of it is void
 	stepEnd       step = "end"       // the restore is done

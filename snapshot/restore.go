@@ -253,10 +253,14 @@ func (x *restorer) own(ctx context.Context, t *restored, live manifest.Table) (b
 	if !state.intended {
 		return false, nil
 	}
-	made := live.Options == bare() || state.compared && live.Options == t.table.Options
-	if !sameKey(live.Key, t.table.Key) || !made {
+	made, done := live.Options == bare(), live.Options == t.table.Options
+	if t.table.Timeseries.Part != "" {
+		made, done = live.Timeseries.TTL == -1, live.Timeseries.TTL == t.table.Timeseries.TTL
+	}
+	if !sameKey(live.Key, t.table.Key) || !made && !(state.compared && done) {
 		return false, nil
 	}
+	t.finished = done && !made
 	if state.created {
 		return true, nil
 	}

@@ -35,7 +35,7 @@ func (x *restorer) compare(ctx context.Context) error {
 			continue
 		}
 		err := x.compareTable(ctx, t)
-		if errors.Is(err, ErrDiffers) && x.Journal.Resumed() && !t.generate {
+		if errors.Is(err, ErrDiffers) && x.Journal.Resumed() && !t.generate && !t.finished {
 			err = x.again(ctx, t)
 		}
 		if err != nil && !errors.Is(err, ErrDiffers) {
@@ -54,10 +54,10 @@ func (x *restorer) compare(ctx context.Context) error {
 }
 
 // compared reports whether an earlier run has compared a table that has its
-// options since, which may hide what was compared.
+// options since, and a time to live among them, which may hide what was compared.
 func (x *restorer) compared(t *restored) bool {
 	state := x.Journal.table(t.signed.Table.Name)
-	if !state.compared || !state.configured {
+	if !state.compared || !t.finished || timeToLive(t.table) <= 0 || t.generate && x.KeyMap != nil { // the keys have to be told
 		return false
 	}
 	r := t.report
@@ -135,20 +135,22 @@ func (x *restorer) finish(ctx context.Context) error {
 }
 
 // configure gives a table its options: those that were signed, or its own again.
+// The journal knows before it does: with them the table may not show any more what
+// was compared.
 func (x *restorer) configure(ctx context.Context, t *restored) error {
-	if x.Journal.table(t.signed.Table.Name).configured {
-		return nil
-	}
-	table := t.table
-	if t.live != nil {
-		table = optionsOf(t)
-	}
-	if t.live == nil || x.open(t) != t.live.Options {
-		if err := x.To.Configure(ctx, table); err != nil {
+	name := t.signed.Table.Name
+	if !x.Journal.table(name).configured {
+		if err := x.Journal.record(ctx, entry{Table: name, Step: stepConfigure}); err != nil {
 			return err
 		}
 	}
-	return x.Journal.record(ctx, entry{Table: t.signed.Table.Name, Step: stepConfigure})
+	if t.live == nil {
+		return x.To.Configure(ctx, t.table)
+	}
+	if x.open(t) == t.live.Options {
+		return nil
+	}
+	return x.To.Configure(ctx, optionsOf(t))
 }
 
 // optionsOf describes a table that exists with its options alone: its stream and
@@ -215,15 +217,16 @@ func (x *restorer) taken(ctx context.Context, t *restored) error {
 // restored: before anything is written.
 func (x *restorer) expiring(ctx context.Context) error {
 	for _, t := range x.tables {
-		if t.table.Options.TTL <= 0 {
+		ttl := timeToLive(t.table)
+		if ttl <= 0 || t.table.Timeseries.Part == manifest.MetaPart {
 			continue
 		}
-		e := &Expiry{TTL: t.table.Options.TTL}
+		e := &Expiry{TTL: ttl}
 		end := x.Now().UnixMilli() - e.TTL*1000
 		for _, j := range t.jobs {
 			for r, err := range rows(*j.layout, x.selected(ctx, j)) {
 				if err == nil {
-					err = e.add(r.row, end)
+					err = e.add(r.row, end, t.table.Timeseries.Part != "")
 				}
 				if err != nil {
 					return inTable(t.table, err)
@@ -239,15 +242,20 @@ func (x *restorer) expiring(ctx context.Context) error {
 	return nil
 }
 
-// add counts a row whose cells of before end are hidden.
-func (e *Expiry) add(wire []byte, end int64) error {
+// add counts a row, of which what is of before end is hidden. Cells of a timeseries
+// table are as old as their point.
+func (e *Expiry) add(wire []byte, end int64, series bool) error {
 	r, err := row.Parse(wire)
 	if err != nil {
 		return err
 	}
 	old := int64(0)
 	for _, c := range r.Cells {
-		if c.Version < end {
+		at := c.Version
+		if series {
+			at = r.Key[len(r.Key)-1].Integer() / 1000 // its last column is microseconds
+		}
+		if at < end {
 			old++
 		}
 	}

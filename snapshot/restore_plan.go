@@ -112,6 +112,7 @@ type restored struct {
 	signed   manifest.TableEntry
 	table    manifest.Table  // as it will be in the target, Columns and all
 	live     *manifest.Table // as it was there; nil: it was not
+	finished bool            // it has the options it is to have in the end already
 	generate bool            // the service chooses the values of its AUTO_INCREMENT column
 	jobs     []job
 	report   *TableReport
@@ -121,6 +122,9 @@ type restored struct {
 func bare() manifest.Options {
 	return manifest.Options{TTL: -1, MaxVersions: -1, Deviation: MaxDeviation, AllowUpdate: true}
 }
+
+// timeToLive returns the seconds that what is in a table lives; 0 or -1: for ever.
+func timeToLive(t manifest.Table) int64 { return max(t.Options.TTL, t.Timeseries.TTL) }
 
 // MaxDeviation is the largest deviation the service takes, in seconds: every
 // version a cell can have may then be written.
@@ -246,12 +250,15 @@ func (x *restorer) planExisting(ctx context.Context, t *restored, part *TablePla
 	live := *t.live
 	part.Differs = append(part.Differs, tableDifferences(t.table, live)...)
 	t.table.Options, t.table.Throughput, t.table.Stream, t.table.Encryption = live.Options, live.Throughput, live.Stream, live.Encryption
+	t.table.Timeseries = live.Timeseries
 	t.table.Indexes, t.table.SearchIndexes = nil, nil
 	switch {
 	case x.Mode == CreateTables:
 		problem("it exists; another mode writes to tables that do, another name makes a new one")
 	case !sameKey(live.Key, t.table.Key):
 		problem("its primary key is %s, not %s", formatKeyColumns(live.Key), formatKeyColumns(t.table.Key))
+	case x.Mode == Insert && live.Timeseries.Part != "":
+		problem("points are written whole over those that exist: mode insert is not for it")
 	case live.Options.UpdateFullRow:
 		problem("it updates full rows, and the service takes no versions of cells then")
 	case slices.ContainsFunc(live.Key, func(k manifest.KeyColumn) bool { return k.AutoIncrement }) && !t.generate:
@@ -316,8 +323,8 @@ func (x *restorer) notSame(t *restored, part *TablePlan) {
 	if signed.Stream.Enabled {
 		add("stream: it begins anew; records of before are not restored")
 	}
-	if t.table.Options.TTL > 0 {
-		add("rows: cells older than %d seconds vanish once the table has its time to live; they are counted", t.table.Options.TTL)
+	if ttl := timeToLive(t.table); ttl > 0 {
+		add("rows: what is older than %d seconds vanishes once the table has its time to live; it is counted", ttl)
 	}
 }
 
@@ -365,7 +372,11 @@ func (x *restorer) steps(t *restored, part *TablePlan) {
 		}
 		return
 	}
-	add("options: %s", optionsText(t.table.Options))
+	if s := t.table.Timeseries; s.Part == "" {
+		add("options: %s", optionsText(t.table.Options))
+	} else {
+		add("options: TTL %d, of series %d, analytical stores: %d, lastpoint indexes: %d", s.TTL, s.MetaTTL, len(s.AnalyticalStores), len(s.LastpointIndexes))
+	}
 	if t.table.Stream.Enabled {
 		add("stream: %d hours", t.table.Stream.Hours)
 	}
@@ -411,9 +422,18 @@ func tableDifferences(want, got manifest.Table) []string {
 	differ("reserved throughput", want.Throughput, got.Throughput)
 	differ("stream", want.Stream, got.Stream)
 	differ("encryption", want.Encryption, got.Encryption)
+	differ("timeseries", filled(want.Timeseries), filled(got.Timeseries))
 	differ("secondary indexes", sorted(want.Indexes, func(i manifest.Index) string { return i.Name }), sorted(got.Indexes, func(i manifest.Index) string { return i.Name }))
 	differ("search indexes", sorted(want.SearchIndexes, func(i manifest.SearchIndex) string { return i.Name }), sorted(got.SearchIndexes, func(i manifest.SearchIndex) string { return i.Name }))
 	return all
+}
+
+// filled has empty lists in place of none: both mean the same.
+func filled(t manifest.Timeseries) manifest.Timeseries {
+	t.Keys = append([]string{}, t.Keys...)
+	t.AnalyticalStores = append([]manifest.AnalyticalStore{}, t.AnalyticalStores...)
+	t.LastpointIndexes = append([]string{}, t.LastpointIndexes...)
+	return t
 }
 
 func sorted[T any](list []T, name func(T) string) []T {

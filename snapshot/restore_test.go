@@ -7,10 +7,13 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	sdk "github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
 	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/archive/archivetest"
 	"github.com/otsnap/otsnap/archive/row"
@@ -397,4 +400,100 @@ func journals(t *testing.T, store archive.Store) (names []string) {
 		names = append(names, o.Name)
 	}
 	return names
+}
+
+// TestWhatATimeToLiveWillHideIsCounted restores by a clock that is two days ahead
+// of the service's.
+func TestWhatATimeToLiveWillHideIsCounted(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 50)
+	options := &sdk.TableOption{TimeToAlive: 86400, MaxVersion: 1, DeviationCellVersionInSec: 86400}
+	if _, err := s.client("source").UpdateTable(&sdk.UpdateTableRequest{TableName: "plain", TableOption: options}); err != nil {
+		t.Fatal(err)
+	}
+	series := s.timeseries("source")
+	meta := sdk.NewTimeseriesTableMeta("cpu")
+	meta.SetTimeseriesTableOptions(sdk.NewTimeseriesTableOptions(86400))
+	create := sdk.NewCreateTimeseriesTableRequest()
+	create.SetTimeseriesTableMeta(meta)
+	if _, err := series.CreateTimeseriesTable(create); err != nil {
+		t.Fatal(err)
+	}
+	key := sdk.NewTimeseriesKey()
+	key.SetMeasurementName("load")
+	put := sdk.NewPutTimeseriesDataRequest("cpu")
+	for i := range int64(10) {
+		point := sdk.NewTimeseriesRow(key)
+		point.SetTimeInus(time.Now().UnixMicro() - i*1000)
+		point.AddField("value", sdk.NewColumnValue(sdk.ColumnType_INTEGER, i))
+		put.AddTimeseriesRows(point)
+	}
+	if _, err := series.PutTimeseriesData(put); err != nil {
+		t.Fatal(err)
+	}
+	a, signer := newArchive(t, new(archivetest.Memory))
+	export(t, s, a, signer, "plain", "cpu", "cpu.meta")
+	r := restoring(t, s, a, "target")
+	r.Now = func() time.Time { return time.Now().Add(48 * time.Hour) }
+	report, err := r.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]*snapshot.Expiry{
+		"plain": {TTL: 86400, AllCells: 100, AllRows: 50, Cells: 100, Rows: 50, Visible: 50},
+		"cpu":   {TTL: 86400, AllCells: 10, AllRows: 10, Cells: 10, Rows: 10, Visible: 10},
+	}
+	for _, table := range report.Tables {
+		if got := table.Expired; !reflect.DeepEqual(got, want[table.Name]) {
+			t.Errorf("table %s: %+v, want %+v", table.Name, got, want[table.Name])
+		}
+	}
+	said := strings.Join(report.Notes, "\n")
+	for _, note := range []string{"table plain: 100 of 100 cells, and with them 50 of 50 rows, are older", "table cpu: with its time to live it shows 10 of the 10 rows restored"} {
+		if !strings.Contains(said, note) {
+			t.Errorf("nothing says %q:\n%s", note, said)
+		}
+	}
+}
+
+// TestAnInterruptedRestoreIntoATableGivesItsOptionsBack fails once the table takes
+// every version, and goes on.
+func TestAnInterruptedRestoreIntoATableGivesItsOptionsBack(t *testing.T) {
+	s, a := altered(t)
+	r := restoring(t, s, a, "target")
+	r.Mode = snapshot.Overwrite
+	before, err := r.Check.Describe(t.Context(), "plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := a.Chain(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "journal")
+	run := func(to snapshot.Sink) error {
+		head := snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: chain[0].Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"plain"}}
+		journal, err := snapshot.OpenJournal(path, head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer journal.Close(t.Context())
+		r := r
+		r.Journal, r.To = journal, to
+		_, err = r.Run(t.Context())
+		return err
+	}
+	refused := errors.New("refused")
+	if err := run(sinkWith{Sink: r.To, write: func() error { return refused }}); !errors.Is(err, refused) {
+		t.Fatalf("got %v, want the refusal", err)
+	}
+	if open, err := r.Check.Describe(t.Context(), "plain"); err != nil || open.Options.Deviation != snapshot.MaxDeviation {
+		t.Errorf("in between the options are %+v, %v", open.Options, err)
+	}
+	if err := run(r.To); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := r.Check.Describe(t.Context(), "plain"); err != nil || after.Options != before.Options {
+		t.Errorf("options %+v, %v; before %+v", after.Options, err, before.Options)
+	}
 }

@@ -568,7 +568,15 @@ func TestAnAutoIncrementColumnComesBackAsPlainInteger(t *testing.T) {
 type sinkWith struct {
 	snapshot.Sink
 	create func() error // before Create
-	finish func() error // in place of Finish
+	write  func() error // in place of Write
+	finish func() error // in place of Configure
+}
+
+func (s sinkWith) Write(ctx context.Context, w snapshot.Write) (snapshot.Written, error) {
+	if s.write != nil {
+		return snapshot.Written{}, s.write()
+	}
+	return s.Sink.Write(ctx, w)
 }
 
 func (s sinkWith) Create(ctx context.Context, t manifest.Table) error {

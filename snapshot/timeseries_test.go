@@ -1,9 +1,11 @@
 package snapshot_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -228,6 +230,106 @@ func TestARenamedTimeseriesTableKeepsItsParts(t *testing.T) {
 		got, err := s.instance(t, oneName).Describe(t.Context(), name)
 		if err != nil || !slices.Equal(got.Timeseries.LastpointIndexes, []string{"again_last"}) {
 			t.Errorf("%s is described as %+v, %v", name, got.Timeseries, err)
+		}
+	}
+}
+
+// brokenSink fails from a call on.
+type brokenSink struct {
+	snapshot.Sink
+	creates, writes, configures int // that are let through
+}
+
+var errBroken = errors.New("broken")
+
+func (s *brokenSink) Create(ctx context.Context, t manifest.Table) error {
+	if s.creates--; s.creates < 0 {
+		return errBroken
+	}
+	return s.Sink.Create(ctx, t)
+}
+
+func (s *brokenSink) Write(ctx context.Context, w snapshot.Write) (snapshot.Written, error) {
+	if s.writes--; s.writes < 0 {
+		return snapshot.Written{}, errBroken
+	}
+	return s.Sink.Write(ctx, w)
+}
+
+func (s *brokenSink) Configure(ctx context.Context, t manifest.Table) error {
+	if s.configures--; s.configures < 0 {
+		return errBroken
+	}
+	return s.Sink.Configure(ctx, t)
+}
+
+func TestARestoreOfATimeseriesTableGoesOn(t *testing.T) {
+	for name, broken := range map[string]brokenSink{
+		"between its parts":          {creates: 1},
+		"before its rows":            {creates: 2},
+		"among its rows":             {creates: 2, writes: 2},
+		"before its options":         {creates: 2, writes: 100},
+		"between the parts' options": {creates: 2, writes: 100, configures: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t)
+			fillSeries(t, s, 500)
+			a, key := newArchive(t, new(archivetest.Memory))
+			e := export(t, s, a, key, "cpu", "cpu.meta")
+			r := restoring(t, newService(t), a, oneName)
+			head := snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: e.Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"cpu", "cpu.meta"}}
+			path := filepath.Join(t.TempDir(), "journal")
+			run := func(r snapshot.Restore) error {
+				journal, err := snapshot.OpenJournal(path, head)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer journal.Close(t.Context())
+				r.Journal = journal
+				_, err = r.Run(t.Context())
+				return err
+			}
+			interrupted := r
+			broken.Sink, interrupted.To, interrupted.Workers = r.To, &broken, 1
+			if err := run(interrupted); !errors.Is(err, errBroken) {
+				t.Fatalf("got %v, want errBroken", err)
+			}
+			if err := run(r); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := (snapshot.Compare{Archive: a, With: r.Check}).Run(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestATimeseriesTableThatExistsKeepsItsOptions(t *testing.T) {
+	s := newService(t)
+	fillSeries(t, s, 200)
+	a, key := newArchive(t, new(archivetest.Memory))
+	export(t, s, a, key, "cpu", "cpu.meta")
+	in := s.instance(t, oneName)
+	other, err := in.Describe(t.Context(), "cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Timeseries.TTL = 86400 * 30
+	if err := in.Configure(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	r := restoring(t, s, a, oneName)
+	r.Mode, r.AllowSource = snapshot.Insert, []string{"cpu", "cpu.meta"}
+	if _, err := r.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "mode insert is not for it") {
+		t.Errorf("got %v", err)
+	}
+	for _, mode := range []snapshot.RestoreMode{snapshot.Overwrite, snapshot.Repair} {
+		r.Mode = mode
+		if _, err := r.Run(t.Context()); err != nil {
+			t.Fatalf("%s: %v", mode, err)
+		}
+		if got, err := in.Describe(t.Context(), "cpu"); err != nil || !reflect.DeepEqual(got.Timeseries, other.Timeseries) {
+			t.Errorf("%s: described as\n%+v, want\n%+v, %v", mode, got.Timeseries, other.Timeseries, err)
 		}
 	}
 }
