@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -40,6 +41,9 @@ func propertyTables() []manifest.Table {
 		Name:    "frozen",
 		Key:     []manifest.KeyColumn{{Name: "k", Type: manifest.String}},
 		Options: manifest.Options{TTL: 86400, MaxVersions: 1, Deviation: 86400},
+		SearchIndexes: []manifest.SearchIndex{
+			{Name: "search", Schema: `{"FieldSchemas":[{"FieldName":"city","FieldType":"KEYWORD","Index":true}]}`, TTL: 86400},
+		},
 	}, {
 		Name:    "indexed",
 		Key:     []manifest.KeyColumn{{Name: "k", Type: manifest.String}, {Name: "n", Type: manifest.Integer}},
@@ -131,7 +135,7 @@ func sortIndexes(all []manifest.Index) {
 func told(t manifest.Table) []any {
 	return []any{t.Name, slices.Clip(t.Key), append([]manifest.Column{}, t.Defined...), t.Options, t.Throughput,
 		t.Stream.Enabled, t.Stream.Hours, append([]string{}, t.Stream.Columns...), t.Encryption.Enabled,
-		indexTexts(t.Indexes)}
+		indexTexts(t.Indexes), searchTexts(t.SearchIndexes)}
 }
 
 // indexTexts leaves out the columns the service adds to the key of an index.
@@ -139,6 +143,15 @@ func indexTexts(all []manifest.Index) []string {
 	var texts []string
 	for _, i := range all {
 		texts = append(texts, i.Name+" "+i.Type+" "+i.Key[0]+" "+i.Columns[0])
+	}
+	return texts
+}
+
+// searchTexts leaves out of schemas what the service adds.
+func searchTexts(all []manifest.SearchIndex) []string {
+	var texts []string
+	for _, i := range all {
+		texts = append(texts, fmt.Sprint(i.Name, " ", i.TTL))
 	}
 	return texts
 }

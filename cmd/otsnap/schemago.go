@@ -255,7 +255,13 @@ func (p *program) indexes(i int, t manifest.Table) {
 	for _, index := range t.SearchIndexes {
 		p.line("{\nschema := new(tablestore.IndexSchema)")
 		p.line("if err := json.Unmarshal([]byte(%s), schema); err != nil {\nreturn err\n}", literal(index.Schema))
+		if index.TTL > 0 {
+			p.line("live := int32(%d) // seconds", index.TTL)
+		}
 		p.line("if _, err := client.CreateSearchIndex(&tablestore.CreateSearchIndexRequest{\nTableName: %s,\nIndexName: %s,\nIndexSchema: schema,", literal(t.Name), literal(index.Name))
+		if index.TTL > 0 {
+			p.line("TimeToLive: &live,")
+		}
 		p.line("}); err != nil {\nreturn err\n}\n}")
 	}
 	p.line("return nil\n}")
