@@ -2,6 +2,7 @@ package archive_test
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"runtime/metrics"
@@ -35,7 +36,7 @@ func mutants() int {
 // which it does in buffers up to 16 MiB, each of twice the size of the last.
 const (
 	mutantMemory = 96 << 20
-	mutantTime   = 30 * time.Second
+	mutantTime   = 2 * time.Minute
 )
 
 // TestMutatedChunksAsIfSigned reads damaged chunks whose size and digest are those
@@ -143,7 +144,7 @@ func (m mutant) fine(err error) {
 // what was freed again included.
 func (m mutant) bounded(f func()) {
 	m.t.Helper()
-	late := time.AfterFunc(mutantTime, func() { panic("a mutant is read without end") })
+	late := time.AfterFunc(mutantTime, func() { panic(fmt.Sprintf("mutant %d is read without end", m.number)) })
 	defer late.Stop()
 	before := allocated()
 	f()
