@@ -11,7 +11,8 @@ type Chain struct {
 	prev   Hash  // digest of the one before; zero: not known
 }
 
-// NewChain begins a check of the archive p governs at manifest from. That is 1,
+// NewChain begins a check of the archive p governs, the newest version of its
+// policy, at manifest from. That is 1,
 // or any other up to the newest one seen, which anchors what lies before it.
 func NewChain(t Trust, p *Policy, from int64) (*Chain, error) {
 	if err := t.validate(); err != nil {
@@ -23,6 +24,9 @@ func NewChain(t Trust, p *Policy, from int64) (*Chain, error) {
 	if err := p.governs(t.Archive); err != nil {
 		return nil, fmt.Errorf("manifest: trust: %w", err)
 	}
+	if err := t.CheckPolicy(p); err != nil {
+		return nil, err
+	}
 	if from < 1 || from > max(t.Seq, 1) {
 		return nil, fmt.Errorf("manifest: chain: %w", invalid("cannot begin at %d; want 1 to %d", from, max(t.Seq, 1)))
 	}
@@ -30,12 +34,17 @@ func NewChain(t Trust, p *Policy, from int64) (*Chain, error) {
 }
 
 // Add opens the next manifest and checks its place: its number, that it names the
-// one before, and, where it is the newest one seen earlier, that it is the same.
-// After an error the Chain is of no more use.
+// one before, and, where it is the newest one seen earlier, that it is the same. One
+// that trusted keys signed and that names a version of the policy which is not there
+// is ErrRollback: the version is hidden. After an error the Chain is of no more use.
 func (c *Chain) Add(sealed []byte) (*Manifest, error) {
-	m, err := Open(sealed, c.policy)
+	m, known, err := judge(sealed, c.policy)
+	if err == nil && !known {
+		err = rollback("manifest %d was made under policy %s, which is none of the %d there are: a newer version is hidden or deleted",
+			m.Seq, m.Policy, c.policy.Version)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	if err := c.link(m, Sum(sealed)); err != nil {
 		return nil, fmt.Errorf("manifest: chain: %w", err)
@@ -66,7 +75,7 @@ func (c *Chain) Finish() (Trust, error) {
 			"the archive ends at manifest %d, but %d was seen earlier: something is hidden or deleted", newest, c.trust.Seq))
 	}
 	if c.prev.IsZero() {
-		return c.trust, nil
+		return c.trust.WithPolicy(c.policy), nil
 	}
-	return Trust{Archive: c.trust.Archive, Seq: newest, Head: c.prev}, nil
+	return Trust{Archive: c.trust.Archive, Seq: newest, Head: c.prev}.WithPolicy(c.policy), nil
 }

@@ -74,7 +74,7 @@ func (k kind) seal(ctx context.Context, payload []byte, signers []Signer) ([]byt
 	if len(signers) > MaxSignatures {
 		return nil, overLimit("%d keys to sign with; at most %d", len(signers), MaxSignatures)
 	}
-	e := envelope{PayloadType: k.payloadType, Payload: base64.StdEncoding.EncodeToString(payload)}
+	var signatures []signature
 	message := preAuth(k.payloadType, payload)
 	used := make(map[PublicKey]bool, len(signers))
 	for _, s := range signers {
@@ -86,9 +86,14 @@ func (k kind) seal(ctx context.Context, payload []byte, signers []Signer) ([]byt
 		if err != nil {
 			return nil, fmt.Errorf("key sha256:%s: %w", s.Key().ID(), err)
 		}
-		e.Signatures = append(e.Signatures, sig)
+		signatures = append(signatures, sig)
 	}
-	sealed, err := encode(e)
+	return k.pack(payload, signatures)
+}
+
+// pack puts a payload and its signatures into an envelope.
+func (k kind) pack(payload []byte, signatures []signature) ([]byte, error) {
+	sealed, err := encode(envelope{PayloadType: k.payloadType, Payload: base64.StdEncoding.EncodeToString(payload), Signatures: signatures})
 	if err != nil {
 		return nil, err
 	}

@@ -17,14 +17,14 @@ func TestFormatDocumentIsComplete(t *testing.T) {
 	want := []string{
 		manifestKind.payloadType, pageKind.payloadType, planKind.payloadType, policyKind.payloadType,
 		storeKind.payloadType, "`" + StoreFolder + "/<archive>.dsse.json`", Supported, Absent, Unknown, NoRetention, Governance, Compliance,
-		statementType, predicateType, Exporter, Notary, Ed25519, ECDSAP256,
+		statementType, predicateType, Exporter, Notary, Officer, Ed25519, ECDSAP256,
 		PolicyName(1), string(Integer), string(String), string(Binary), string(Double), string(Boolean),
 	}
 	for _, document := range []any{envelope{}, statement{}, Page{}, Chunk{}, Plan{}, Policy{}, Store{}} {
 		want = append(want, members(reflect.TypeOf(document))...)
 	}
 	for _, limit := range []int64{
-		MaxManifest, MaxPolicy, MaxStore, MaxCapabilities, MaxLabel, MaxRetainYears, MaxRetainDays, MaxLine, MaxSignatures, MaxSeq, MaxTables, MaxRanges, MaxRangeChunks, MaxChunks,
+		MaxManifest, MaxPolicy, MaxStore, MaxCapabilities, MaxLabel, MaxRetainYears, MaxRetainDays, MaxLine, MaxSignatures, MaxPolicies, MaxSeq, MaxTables, MaxRanges, MaxRangeChunks, MaxChunks,
 		MaxChunkSize, MaxChunkRaw, MaxChunkRows, MaxKeyColumns, MaxKey, MaxColumns, MaxName, MaxText, MaxCell,
 	} {
 		want = append(want, fmt.Sprint(limit))

@@ -92,11 +92,41 @@ func FuzzOpenPolicy(f *testing.F) {
 			}
 			p, err := OpenPolicy(sealed, id)
 			if err == nil {
-				p.id = Hash{} // differs with the spelling of the payload
+				p.id, p.digest = Hash{}, Hash{} // differ with the spelling of the payload
 			}
 			return p, err
 		},
 		func(p *Policy) ([]byte, error) { return encode(*p) })
+}
+
+// FuzzOpenNextPolicy takes any payload for the version after the fixture's, signed by
+// all the keys it may name, and holds that what opens follows it and can sign.
+func FuzzOpenNextPolicy(f *testing.F) {
+	x := newFixture(f)
+	for _, pattern := range []string{"v1/policy-2.dsse.json", "bad/*-next-*"} {
+		for _, file := range must(filepath.Glob(filepath.Join("testdata", pattern)))(f) {
+			if o, err := policyKind.open(must(os.ReadFile(file))(f)); err == nil {
+				f.Add(o.payload)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		all := []Signer{x.exporter, x.notary, x.stranger}
+		sealed, err := policyKind.seal(t.Context(), payload, all)
+		if err != nil {
+			return
+		}
+		p, err := OpenNextPolicy(sealed, x.policy)
+		if err != nil {
+			return
+		}
+		if p.Version != 2 || p.Prev != x.policy.Digest() || p.ID() != x.policy.ID() || p.At(p.From).Version != 2 || p.From > 1 && p.At(p.From-1).Version != 1 {
+			t.Errorf("opened %+v, which does not follow", p)
+		}
+		if b := p.ballot(p.parsed, p.From, false); int64(len(b.keys)) < p.Threshold {
+			t.Errorf("opened %+v, under which nobody can sign manifest %d", p, p.From)
+		}
+	})
 }
 
 // FuzzEnvelope changes a good envelope. Whatever opens must be the manifest that
@@ -115,6 +145,7 @@ func FuzzEnvelope(f *testing.F) {
 func FuzzTrust(f *testing.F) {
 	f.Add(must(os.ReadFile("testdata/v1/trust"))(f))
 	f.Add(Trust{Archive: Hash{1}}.Format())
+	f.Add(Trust{Archive: Hash{1}, Version: 2, Policy: Hash{3}}.Format())
 	f.Add([]byte("archive 00\r\n#\n\nseq 1\nhead 00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		trust, err := ParseTrust(data)

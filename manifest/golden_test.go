@@ -75,6 +75,13 @@ func TestFormatOneOpensForEver(t *testing.T) {
 	if !reflect.DeepEqual(reported, store) {
 		t.Errorf("the store is\n%+v, want\n%+v", reported, store)
 	}
+	next := f.rotated(t)
+	golden(t, "v1/policy-2.payload.json", must(encode(*next))(t))
+	rotated := must(OpenNextPolicy(golden(t, "v1/policy-2.dsse.json", f.sealNext(t, next, f.exporter, f.notary, f.stranger)), p))(t)
+	if rotated.Digest() != Sum(must(encode(*next))(t)) || rotated.ID() != archive || !reflect.DeepEqual(rotated.Keys, next.Keys) {
+		t.Errorf("the second policy is\n%+v, want\n%+v", rotated, next)
+	}
+	golden(t, "v1/trust-policy", Trust{Archive: Hash{1}, Seq: 17, Head: Hash{2}, Version: 2, Policy: Hash{3}}.Format())
 	golden(t, "v1/store.payload.json", must(store.payload())(t))
 	golden(t, "v1/trust", Trust{Archive: Hash{1}, Seq: 17, Head: Hash{2}}.Format())
 	golden(t, "v1/page.payload.jsonl", must(f.pages[0].payload())(t))
@@ -85,7 +92,7 @@ func TestFormatOneOpensForEver(t *testing.T) {
 
 // sentinels by the first part of the names of files in testdata/bad.
 var sentinels = map[string]error{
-	"untrusted": ErrUntrusted, "format": ErrFormat, "limit": ErrLimit, "invalid": ErrInvalid,
+	"untrusted": ErrUntrusted, "format": ErrFormat, "limit": ErrLimit, "invalid": ErrInvalid, "rollback": ErrRollback,
 }
 
 // TestBadFilesFailWithTheNamedError opens testdata/bad/ERROR-KIND-WHAT. But for
@@ -122,6 +129,8 @@ func openAs(kind string, sealed []byte, p *Policy) error {
 		_, err = OpenPlan(sealed, p)
 	case "store":
 		_, err = OpenStore(sealed, p)
+	case "next":
+		_, err = OpenNextPolicy(sealed, p)
 	case "policy":
 		var id Hash
 		if id, err = PolicyID(sealed); err == nil {
@@ -164,6 +173,7 @@ func writeBadFiles(t *testing.T, f *fixture) {
 		}
 		write(bad[0], strings.Replace(payloads[kind], bad[1], bad[2], 1), both)
 	}
+	writeBadNext(t, f)
 	write("untrusted-manifest-one-of-two", payloads["manifest"], both[:1])
 	write("untrusted-manifest-notary-alone", payloads["manifest"], both[1:])
 	write("untrusted-manifest-stranger", payloads["manifest"], []Signer{f.exporter, f.stranger})

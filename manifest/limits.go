@@ -29,6 +29,9 @@ const (
 	MaxSignatures = 16
 	MaxKeys       = 16
 
+	// MaxPolicies is the number of versions of an archive's policy.
+	MaxPolicies = 1000
+
 	// MaxFiles is the number of fixed files in a policy.
 	MaxFiles = 16
 

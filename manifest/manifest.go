@@ -80,8 +80,10 @@ func (m *Manifest) payload() ([]byte, error) {
 	return payload, nil
 }
 
-// Open returns the manifest in sealed: one that as many keys of p signed as p
-// asks for, that belongs to p's archive, and that keeps every rule.
+// Open returns the manifest in sealed: one that belongs to p's archive, that keeps
+// every rule, that names the version of the policy in force for its number, and
+// that as many of this version's keys signed as it asks for. p is the newest
+// version there is.
 func Open(sealed []byte, p *Policy) (*Manifest, error) {
 	m, err := open(sealed, p)
 	if err != nil {
@@ -91,28 +93,34 @@ func Open(sealed []byte, p *Policy) (*Manifest, error) {
 }
 
 func open(sealed []byte, p *Policy) (*Manifest, error) {
-	keys, err := p.opened()
-	if err != nil {
-		return nil, err
+	m, known, err := judge(sealed, p)
+	if err == nil && !known {
+		err = untrusted("manifest %d was made under policy %s, which is none of the %d there are", m.Seq, m.Policy, p.Version)
+	}
+	return m, err
+}
+
+// judge opens a manifest, and reports whether the policy it names is known. One
+// that names another and is signed as it must be comes from after p.
+func judge(sealed []byte, p *Policy) (m *Manifest, known bool, err error) {
+	if _, err := p.opened(); err != nil {
+		return nil, false, err
 	}
 	o, err := manifestKind.open(sealed)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if err := p.threshold(keys, o); err != nil {
-		return nil, err
+	if err := p.plausible(o); err != nil {
+		return nil, false, err
 	}
-	m, err := parseManifest(o.payload)
-	if err != nil {
-		return nil, err
+	if m, err = parseManifest(o.payload); err != nil {
+		return nil, false, err
 	}
 	if err := p.governs(m.Archive); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if m.Policy != p.id {
-		return nil, untrusted("manifest %d was made under policy %s, this is %s", m.Seq, m.Policy, p.id)
-	}
-	return m, nil
+	known, err = p.judge(m, o)
+	return m, known, err
 }
 
 func parseManifest(payload []byte) (*Manifest, error) {

@@ -40,8 +40,9 @@ func (st *Store) payload() ([]byte, error) {
 	return payload, nil
 }
 
-// OpenStore returns the report of a store in sealed: one that as many keys of p
-// signed as p asks for, that belongs to p's archive, and that keeps every rule.
+// OpenStore returns the report of a store in sealed: one that as many keys of the
+// first version of p signed as that asks for, because the report is as old as the
+// archive; that belongs to p's archive, and that keeps every rule.
 func OpenStore(sealed []byte, p *Policy) (*Store, error) {
 	st, err := openStore(sealed, p)
 	if err != nil {
@@ -51,15 +52,15 @@ func OpenStore(sealed []byte, p *Policy) (*Store, error) {
 }
 
 func openStore(sealed []byte, p *Policy) (*Store, error) {
-	keys, err := p.opened()
-	if err != nil {
+	if _, err := p.opened(); err != nil {
 		return nil, err
 	}
 	o, err := storeKind.open(sealed)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.threshold(keys, o); err != nil {
+	first := p.genesis()
+	if err := first.ballot(first.parsed, 1, true).decide(o); err != nil {
 		return nil, err
 	}
 	st, err := parseStore(o.payload)

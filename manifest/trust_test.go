@@ -12,6 +12,8 @@ func TestTrustFileReadsBack(t *testing.T) {
 		{Archive: Hash{1}},
 		{Archive: Hash{1}, Seq: 17, Head: Hash{2}},
 		{Archive: Hash{1}, Seq: MaxSeq, Head: Hash{2}},
+		{Archive: Hash{1}, Version: 2, Policy: Hash{3}},
+		{Archive: Hash{1}, Seq: 17, Head: Hash{2}, Version: MaxPolicies, Policy: Hash{3}},
 	} {
 		text := want.Format()
 		got, err := ParseTrust(text)
@@ -53,7 +55,12 @@ func TestTrustFilesThatAreNone(t *testing.T) {
 		{"another order", "\narchive ", "\nhead ", "want archive"},
 		{"a line twice", "seq 17", "seq 17\nseq 17", "want head"},
 		{"something more", "seq 17", "seq 17\nnote x", "want head"},
-		{"something after", good, good + "head 00", "nothing may follow"},
+		{"something after", good, good + "head 00", "want policy"},
+		{"something after the policy", good, good + "policy 2 " + Hash{3}.String() + "\nhead 00", "nothing may follow"},
+		{"the first policy", good, good + "policy 1 " + Hash{3}.String(), "version 1"},
+		{"a policy too many", good, good + "policy 1001 " + Hash{3}.String(), "version 1001"},
+		{"a policy without a digest", good, good + "policy 2", "hex digits"},
+		{"a policy of zeros", good, good + "policy 2 " + Hash{}.String(), "version 2"},
 		{"a conflict marker", "seq 17", "<<<<<<< HEAD\nseq 17", "want seq"},
 		{"a space too many", "seq 17", "seq  17", "number"},
 		{"a space after", "seq 17", "seq 17 ", "number"},
