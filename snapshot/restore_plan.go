@@ -311,7 +311,7 @@ func (x *restorer) planIncrement(t *restored, part *TablePlan) {
 func (x *restorer) notSame(t *restored, part *TablePlan) {
 	add := func(format string, args ...any) { part.NotSame = append(part.NotSame, fmt.Sprintf(format, args...)) }
 	signed := t.signed.Table
-	if e := signed.Encryption; e.Enabled && t.table.Encryption != e {
+	if e := signed.Encryption; e.Enabled && t.table.Encryption != keyOf(e) {
 		add("encryption: with %s, not with %s", encryptionText(t.table.Encryption), encryptionText(e))
 	}
 	if signed.Options.UpdateFullRow && t.live == nil {
@@ -426,6 +426,23 @@ func tableDifferences(want, got manifest.Table) []string {
 	differ("secondary indexes", sorted(want.Indexes, func(i manifest.Index) string { return i.Name }), sorted(got.Indexes, func(i manifest.Index) string { return i.Name }))
 	differ("search indexes", sorted(want.SearchIndexes, func(i manifest.SearchIndex) string { return i.Name }), sorted(got.SearchIndexes, func(i manifest.SearchIndex) string { return i.Name }))
 	return all
+}
+
+// keyOf leaves out the id of a key that is the service's own, and one of each region.
+func keyOf(e manifest.Encryption) manifest.Encryption {
+	if e.KeyType == serviceKey {
+		e.KeyID, e.RoleARN = "", ""
+	}
+	return e
+}
+
+// sortedIndexes has indexes by name, and their columns, whose order means nothing.
+func sortedIndexes(list []manifest.Index) []manifest.Index {
+	list = sorted(list, func(i manifest.Index) string { return i.Name })
+	for i := range list {
+		list[i].Columns = sorted(list[i].Columns, func(c string) string { return c })
+	}
+	return list
 }
 
 // filled has empty lists in place of none: both mean the same.
