@@ -268,10 +268,10 @@ func (c *comparer) scan(ctx context.Context, j job) iter.Seq2[row.Batch, error] 
 	table.Name = c.names[table.Name]
 	part := manifest.Range{From: j.from, To: j.to}
 	if c.within {
-		part = row.Intersect(part, c.rows.Keys(table.Key))
-	}
-	if len(part.To) > 0 && bytes.Compare(part.From, part.To) >= 0 {
-		return func(func(row.Batch, error) bool) {}
+		var any bool
+		if part, any = row.Whole(table.Key, row.Intersect(part, c.rows.Keys(table.Key))); !any {
+			return func(func(row.Batch, error) bool) {}
+		}
 	}
 	return c.with.Scan(ctx, Scan{Table: table, Layout: *j.layout, From: part.From, To: part.To, Rows: groupRows, Bytes: groupBytes})
 }

@@ -162,8 +162,11 @@ func (x *restorer) selected(ctx context.Context, j job) iter.Seq2[arrow.RecordBa
 }
 
 // selectedRows yields the selected rows of a chunk, after it was held to its signed
-// size and digest.
+// size and digest. A part without a chunk has none.
 func selectedRows(ctx context.Context, a *Archive, j job, s archive.Selection) iter.Seq2[arrow.RecordBatch, error] {
+	if j.chunk.Rows == 0 {
+		return func(func(arrow.RecordBatch, error) bool) {}
+	}
 	return func(yield func(arrow.RecordBatch, error) bool) {
 		object := j.object()
 		data, err := archive.Fetch(ctx, a.Store, object)

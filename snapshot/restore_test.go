@@ -497,3 +497,74 @@ func TestAnInterruptedRestoreIntoATableGivesItsOptionsBack(t *testing.T) {
 		t.Errorf("options %+v, %v; before %+v", after.Options, err, before.Options)
 	}
 }
+
+// TestTablesWithoutRowsAreRepaired has no chunk to go by: of a table that is not
+// there, of one that is, and of rows that were never signed.
+func TestTablesWithoutRowsAreRepaired(t *testing.T) {
+	s := newService(t)
+	for name, ttl := range map[string]int{"lasting": -1, "vanishing": 86400} {
+		createTable(t, s.client("source"), name, 1, "k:STRING")
+		options := &sdk.TableOption{TimeToAlive: ttl, MaxVersion: 1, DeviationCellVersionInSec: 86400}
+		if _, err := s.client("source").UpdateTable(&sdk.UpdateTableRequest{TableName: name, TableOption: options}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, key := newArchive(t, new(archivetest.Memory))
+	export(t, s, a, key, "lasting", "vanishing")
+	r := restoring(t, s, a, "target")
+	r.Mode, r.DeleteExtra = snapshot.Repair, true
+	if _, err := r.Run(t.Context()); err != nil {
+		t.Fatalf("tables that are not there: %v", err)
+	}
+	putRow(t, s.client("target"), "vanishing", map[string]any{"k": "stray"}, []string{"k"}, cell{name: "n", value: int64(1)})
+	report, err := r.Run(t.Context())
+	if err != nil {
+		t.Fatalf("tables that are there: %v", err)
+	}
+	if x := report.Tables[1]; x.Deleted != 1 || x.Counted != 0 {
+		t.Errorf("report %+v", x)
+	}
+}
+
+// TestChosenRowsGoIntoATableThatExists chooses by bounds that are no whole keys, as
+// one row and a prefix are.
+func TestChosenRowsGoIntoATableThatExists(t *testing.T) {
+	at := func(text string) manifest.Key {
+		key, _, err := row.ParseKeyText([]manifest.KeyColumn{{Name: "k", Type: manifest.String}}, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	one, part := at("row-000010"), at("row-00001")
+	part = part[:len(part)-2] // without its end
+	like, err := row.ParseFilter("k like 'row-00001%'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		rows archive.Selection
+		n    int64
+	}{
+		"one row":   {archive.Selection{Within: manifest.Range{From: one, To: row.Following(one)}}, 1},
+		"a prefix":  {archive.Selection{Within: manifest.Range{From: part, To: row.Following(part)}}, 10},
+		"a filter":  {archive.Selection{Where: like}, 10},
+		"no row":    {archive.Selection{Within: manifest.Range{From: at("s"), To: row.Following(at("s"))}}, 0},
+		"other row": {archive.Selection{Within: manifest.Range{From: at("zzz"), To: row.Following(at("zzz"))}}, 0},
+	} {
+		for _, mode := range []snapshot.RestoreMode{snapshot.Insert, snapshot.Overwrite, snapshot.Repair} {
+			t.Run(name+", "+string(mode), func(t *testing.T) {
+				s, a := altered(t)
+				r := restoring(t, s, a, "target")
+				r.Mode, r.Rows = mode, test.rows
+				report, err := r.Run(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if x := report.Tables[0]; x.Rows != test.n || x.Counted-x.Extra != test.n {
+					t.Errorf("report %+v, want %d rows", x, test.n)
+				}
+			})
+		}
+	}
+}

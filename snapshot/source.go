@@ -44,10 +44,10 @@ type Source interface {
 type Scan struct {
 	Table    manifest.Table
 	Layout   row.Layout
-	From, To manifest.Key
-	Rows     int64 // a batch ends after the row that makes it this long; 0: no such limit
-	Bytes    int64 // likewise in PlainBuffer bytes; 0: no such limit
-	Limit    int64 // rows in all; 0: no limit
+	From, To manifest.Key // of whole values, of all columns or fewer: see [row.Whole]; empty: no bound
+	Rows     int64        // a batch ends after the row that makes it this long; 0: no such limit
+	Bytes    int64        // likewise in PlainBuffer bytes; 0: no such limit
+	Limit    int64        // rows in all; 0: no limit
 }
 
 // Sink is an instance rows are written to. Tables are named and described as they
@@ -94,9 +94,10 @@ type Write struct {
 	Insert bool
 
 	// Generate has the service choose the values of the AUTO_INCREMENT column, row
-	// after row in the order of the record, so that of two rows the later one has the
-	// larger value. An error that may have left rows behind wraps ErrUnsure, and
-	// nothing was tried again.
+	// after row in the order of the record, so that of two rows that agree in the key
+	// columns before it the later one has the larger value. Of others nothing is
+	// promised. An error that may have left rows behind wraps ErrUnsure, and what may
+	// be there was not written again.
 	Generate bool
 }
 
