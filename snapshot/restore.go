@@ -139,13 +139,14 @@ func (r Restore) Run(ctx context.Context) (*Report, error) {
 	if err := x.write(ctx); err != nil {
 		return nil, err
 	}
-	if err := x.compare(ctx); err != nil {
-		return x.done(), err
+	err = x.compare(ctx)
+	if err == nil {
+		err = x.finish(ctx)
 	}
-	if err := x.finish(ctx); err != nil {
-		return x.done(), err
+	if err == nil {
+		err = x.closed()
 	}
-	return x.done(), x.closed()
+	return x.done(err), err
 }
 
 // choose settles which tables are restored, and what they are in the target.
@@ -373,6 +374,11 @@ func (x *restorer) openTable(ctx context.Context, t *restored) error {
 			return err
 		}
 	}
+	return x.takeVersions(ctx, t)
+}
+
+// takeVersions lets a table that exists take any version.
+func (x *restorer) takeVersions(ctx context.Context, t *restored) error {
 	open := t.table
 	if open.Options = x.open(t); open.Options == t.live.Options {
 		return nil
@@ -380,8 +386,13 @@ func (x *restorer) openTable(ctx context.Context, t *restored) error {
 	return x.To.Configure(ctx, open)
 }
 
-func (x *restorer) done() *Report {
+// done ends the report of a restore that ended with err. One that did not end well
+// never is without a problem: it may be signed.
+func (x *restorer) done(err error) *Report {
 	x.report.Finished = stamp(x.Now)
+	if err != nil && len(x.report.Problems) == 0 {
+		x.report.Problems = append(x.report.Problems, err.Error())
+	}
 	return x.report
 }
 

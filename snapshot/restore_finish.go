@@ -105,6 +105,11 @@ func (x *restorer) note(t *restored, format string, args ...any) {
 func (x *restorer) again(ctx context.Context, t *restored) error {
 	x.note(t, "what the interrupted run had written was not all there; written again")
 	x.Journal.distrust(t.signed.Table.Name)
+	if t.live != nil { // it may have its own options again
+		if err := x.takeVersions(ctx, t); err != nil {
+			return inTable(t.table, err)
+		}
+	}
 	r := t.report
 	*r = TableReport{Name: r.Name, Target: r.Target, Differences: []Difference{}, Expired: r.Expired}
 	for _, w := range interleave([]*restored{t}) {
@@ -116,9 +121,10 @@ func (x *restorer) again(ctx context.Context, t *restored) error {
 }
 
 // finish gives the tables their options, streams and indexes, and looks whether
-// they took them.
+// they took them. One that did not keeps no other from its own.
 func (x *restorer) finish(ctx context.Context) error {
 	x.progress.begin("finish", int64(len(x.tables)))
+	var problems []error
 	for _, t := range x.tables {
 		if err := x.configure(ctx, t); err != nil {
 			return inTable(t.table, err)
@@ -126,12 +132,15 @@ func (x *restorer) finish(ctx context.Context) error {
 		if err := x.indexes(ctx, t); err != nil {
 			return inTable(t.table, err)
 		}
-		if err := x.taken(ctx, t); err != nil {
+		switch err := x.taken(ctx, t); {
+		case errors.Is(err, ErrDiffers):
+			problems = append(problems, err)
+		case err != nil:
 			return err
 		}
 		x.progress.add(t.table.Name, Event{Done: 1})
 	}
-	return nil
+	return errors.Join(problems...)
 }
 
 // configure gives a table its options: those that were signed, or its own again.

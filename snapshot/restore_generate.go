@@ -13,9 +13,10 @@ import (
 )
 
 // A table with an AUTO_INCREMENT column is written without the values of that
-// column, and the service chooses others, the larger the later. Its rows alone then
-// tell which of them are there: a live row is the one that was signed with which it
-// has all else in common, key columns, cells and versions. As rows are written in
+// column, and the service chooses others, among rows that agree in the columns before
+// it the larger the later. Its rows alone then tell which of them are there: a live
+// row is the one that was signed with which it has all else in common, key columns,
+// cells and versions. As rows are written in
 // the order of their keys, both come in the same order, but for those of a request
 // that was carried out in part. So one pass over both, side by side, finds what is
 // still to be written, and in the end proves that nothing is and which key became

@@ -568,3 +568,124 @@ func TestChosenRowsGoIntoATableThatExists(t *testing.T) {
 		}
 	}
 }
+
+// TestAReportOfARestoreThatFailedSaysSo fails where all rows are in, and once they
+// were compared.
+func TestAReportOfARestoreThatFailedSaysSo(t *testing.T) {
+	s := newService(t)
+	fillPlain(t, s.client("source"), "plain", 10)
+	a, key := newArchive(t, new(archivetest.Memory))
+	export(t, s, a, key, "plain")
+	r := restoring(t, s, a, "target")
+	refused := errors.New("refused")
+	r.To = sinkWith{Sink: r.To, finish: func() error { return refused }}
+	report, err := r.Run(t.Context())
+	if !errors.Is(err, refused) || report == nil || len(report.Problems) != 1 || !strings.Contains(report.Problems[0], "refused") {
+		t.Errorf("got %v and report %+v", err, report)
+	}
+}
+
+// described is an instance that describes one of its tables otherwise.
+type described struct {
+	snapshot.Source
+	table string
+	as    func(*manifest.Table)
+}
+
+func (d described) Describe(ctx context.Context, table string) (manifest.Table, error) {
+	t, err := d.Source.Describe(ctx, table)
+	if err == nil && table == d.table {
+		d.as(&t)
+	}
+	return t, err
+}
+
+func TestATableThatIsNotAsPlannedKeepsNoOtherFromItsOptions(t *testing.T) {
+	s := newService(t)
+	for _, name := range []string{"a", "b"} {
+		createTable(t, s.client("source"), name, 3, "k:STRING")
+	}
+	a, key := newArchive(t, new(archivetest.Memory))
+	export(t, s, a, key, "a", "b")
+	r := restoring(t, s, a, "target")
+	r.Check = described{r.Check, "a", func(t *manifest.Table) { t.Throughput.Read = 7 }}
+	report, err := r.Run(t.Context())
+	if !errors.Is(err, snapshot.ErrDiffers) || len(report.Problems) != 1 {
+		t.Errorf("got %v and report %+v", err, report)
+	}
+	if b, err := r.Check.Describe(t.Context(), "b"); err != nil || b.Options.MaxVersions != 3 {
+		t.Errorf("options %+v, %v; want those signed", b.Options, err)
+	}
+}
+
+// TestATableThatHasItsOptionsBackIsOpenedAgain interrupts a restore once the table
+// has its own options again, and takes a row away before it goes on.
+func TestATableThatHasItsOptionsBackIsOpenedAgain(t *testing.T) {
+	s, a := altered(t)
+	r := restoring(t, s, a, "target")
+	r.Mode = snapshot.Overwrite
+	chain, err := a.Chain(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "journal")
+	run := func(to snapshot.Sink) error {
+		head := snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: chain[0].Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"plain"}}
+		journal, err := snapshot.OpenJournal(path, head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer journal.Close(t.Context())
+		r := r
+		r.Journal, r.To = journal, to
+		_, err = r.Run(t.Context())
+		return err
+	}
+	interrupted := errors.New("interrupted")
+	if err := run(&interruptedSink{Sink: r.To, err: interrupted}); !errors.Is(err, interrupted) {
+		t.Fatalf("got %v, want the interruption", err)
+	}
+	deleteRow(t, s.client("target"), "plain", "k", "row-000050")
+	closed := errors.New("the table takes no versions")
+	check := &interruptedSink{Sink: r.To, write: func(w snapshot.Write) error {
+		if live, err := r.Check.Describe(t.Context(), w.Table.Name); err != nil || live.Options.Deviation != snapshot.MaxDeviation {
+			return errors.Join(closed, err)
+		}
+		return nil
+	}}
+	if err := run(check); err != nil {
+		t.Fatal(err)
+	}
+	found, err := snapshot.Compare{Archive: a, With: r.Check}.Run(t.Context())
+	if found == nil || found.Tables[0].Missing != 0 {
+		t.Errorf("afterwards %v", err)
+	}
+}
+
+// interruptedSink is an instance that fails once it has taken options for the second
+// time, if err is not nil.
+type interruptedSink struct {
+	snapshot.Sink
+	err   error
+	write func(snapshot.Write) error // before Write
+	taken int
+}
+
+func (s *interruptedSink) Configure(ctx context.Context, t manifest.Table) error {
+	if err := s.Sink.Configure(ctx, t); err != nil {
+		return err
+	}
+	if s.taken++; s.taken == 2 {
+		return s.err
+	}
+	return nil
+}
+
+func (s *interruptedSink) Write(ctx context.Context, w snapshot.Write) (snapshot.Written, error) {
+	if s.write != nil {
+		if err := s.write(w); err != nil {
+			return snapshot.Written{}, err
+		}
+	}
+	return s.Sink.Write(ctx, w)
+}
