@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"hash"
 	"io"
 
@@ -93,8 +92,11 @@ func (r *receipt) keep(ctx context.Context, report *snapshot.Report) error {
 		return err
 	}
 	sealed, err := manifest.SealReceipt(ctx, payload, r.signers...)
-	if err == nil {
-		_, err = r.file.Write(sealed)
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, r.file.keep())
+	if _, err := r.file.Write(sealed); err != nil {
+		return err
+	}
+	return r.file.keep()
 }
