@@ -89,7 +89,7 @@ func (in *Instance) send(ctx context.Context, r request, buf []byte) ([]byte, er
 	defer resp.Body.Close()
 	in.reached.Store(true)
 	if resp.StatusCode != http.StatusOK {
-		return nil, r.refusal(resp)
+		return nil, r.refusal(resp, req.Header.Get(headerToken))
 	}
 	body, err := readBody(resp, buf)
 	if err != nil {
@@ -123,8 +123,9 @@ func readBody(resp *http.Response, buf []byte) ([]byte, error) {
 	return into.Bytes(), nil
 }
 
-// refusal reads an answer that says no.
-func (r request) refusal(resp *http.Response) error {
+// refusal reads an answer that says no. It masks the token of temporary credentials
+// in it: there are proxies that tell a request back in their page of an error.
+func (r request) refusal(resp *http.Response, token string) error {
 	e := &Error{
 		Action:    r.action,
 		Table:     r.table,
@@ -134,6 +135,9 @@ func (r request) refusal(resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorAnswer))
 	if err != nil {
 		return r.lost(fmt.Errorf("HTTP %d: %w", resp.StatusCode, err))
+	}
+	if token != "" {
+		body = bytes.ReplaceAll(body, []byte(token), bytes.Repeat([]byte("*"), len(token)))
 	}
 	said := new(otsprotocol.Error)
 	if proto.Unmarshal(body, said) != nil || said.GetCode() == "" {

@@ -4,14 +4,17 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/otsnap/otsnap/archive"
@@ -59,19 +62,47 @@ func Transport(idle time.Duration) *http.Transport {
 const maxRefusal = 64 << 10
 
 // Bounded cuts answers that are no success after 64 KiB: SDKs read them into
-// memory, as long as they are.
+// memory, as long as they are. It masks the credentials of the request in them:
+// there are proxies that tell a request back in their page of an error, and errors
+// are printed.
 type Bounded struct{ http.RoundTripper }
 
 // RoundTrip makes a request.
 func (b Bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := b.RoundTripper.RoundTrip(r)
-	if err == nil && resp.StatusCode/100 != 2 {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(resp.Body, maxRefusal), resp.Body}
+	if err != nil || resp.StatusCode/100 == 2 {
+		return resp, err
 	}
-	return resp, err
+	said, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	rest := io.Reader(bytes.NewReader(masked(said, r.Header)))
+	if err != nil {
+		rest = io.MultiReader(rest, failed{err})
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{rest, resp.Body}
+	return resp, nil
+}
+
+// failed is what cannot be read.
+type failed struct{ err error }
+
+func (f failed) Read([]byte) (int, error) { return 0, f.err }
+
+// masked returns text with asterisks for the credentials in the headers of a
+// request. Its length stays what was announced.
+func masked(text []byte, h http.Header) []byte {
+	for _, name := range []string{"Authorization", "X-Amz-Security-Token", "X-Oss-Security-Token"} {
+		secret := h.Get(name)
+		if secret == "" {
+			continue
+		}
+		for _, spelling := range []string{secret, html.EscapeString(secret), url.QueryEscape(secret), url.PathEscape(secret)} {
+			text = bytes.ReplaceAll(text, []byte(spelling), bytes.Repeat([]byte("*"), len(spelling)))
+		}
+	}
+	return text
 }
 
 // watched is a connection that fails when it stands still.

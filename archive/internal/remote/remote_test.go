@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -287,3 +289,35 @@ func TestAServerOfHTTP2IsSpokenToInHTTP1(t *testing.T) {
 		t.Errorf("the server was spoken to in %q, error %v; want HTTP/1.1", proto, err)
 	}
 }
+
+// TestCredentialsInAnAnswerAreMasked as where a proxy tells the request back.
+func TestCredentialsInAnAnswerAreMasked(t *testing.T) {
+	const token = "canary+/token=="
+	cut := errors.New("cut off")
+	front := remote.Bounded{RoundTripper: answer(func(r *http.Request) (*http.Response, error) {
+		said := "you sent " + r.Header.Get("X-Amz-Security-Token") + " and " + url.QueryEscape(r.Header.Get("Authorization")) + "."
+		return &http.Response{StatusCode: 403, Body: io.NopCloser(io.MultiReader(strings.NewReader(said), iotest.ErrReader(cut))), Request: r}, nil
+	})}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://s3.example", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Amz-Security-Token", token)
+	r.Header.Set("Authorization", token)
+	resp, err := front.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := io.ReadAll(resp.Body)
+	if want := "you sent *************** and ***********************."; string(said) != want || !errors.Is(err, cut) {
+		t.Errorf("got %q, %v, want %q and that it is cut off", said, err, want)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// answer is an [http.RoundTripper].
+type answer func(*http.Request) (*http.Response, error)
+
+func (a answer) RoundTrip(r *http.Request) (*http.Response, error) { return a(r) }
