@@ -456,23 +456,17 @@ func TestWhatATimeToLiveWillHideIsCounted(t *testing.T) {
 	}
 }
 
-// TestAnInterruptedRestoreIntoATableGivesItsOptionsBack fails once the table takes
-// every version, and goes on.
-func TestAnInterruptedRestoreIntoATableGivesItsOptionsBack(t *testing.T) {
-	s, a := altered(t)
-	r := restoring(t, s, a, "target")
-	r.Mode = snapshot.Overwrite
-	before, err := r.Check.Describe(t.Context(), "plain")
-	if err != nil {
-		t.Fatal(err)
-	}
-	chain, err := a.Chain(t.Context())
+// resumable returns what runs the restore of the table "plain" through a sink, and
+// goes on where the run before ended.
+func resumable(t *testing.T, r snapshot.Restore) func(snapshot.Sink) error {
+	t.Helper()
+	entry, err := r.From.Find(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "journal")
-	run := func(to snapshot.Sink) error {
-		head := snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: chain[0].Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"plain"}}
+	head := snapshot.JournalHead{Archive: r.From.Policy.ID(), Snapshot: entry.Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"plain"}}
+	return func(to snapshot.Sink) error {
 		journal, err := snapshot.OpenJournal(path, head)
 		if err != nil {
 			t.Fatal(err)
@@ -483,6 +477,19 @@ func TestAnInterruptedRestoreIntoATableGivesItsOptionsBack(t *testing.T) {
 		_, err = r.Run(t.Context())
 		return err
 	}
+}
+
+// TestAnInterruptedRestoreIntoATableGivesItsOptionsBack fails once the table takes
+// every version, and goes on.
+func TestAnInterruptedRestoreIntoATableGivesItsOptionsBack(t *testing.T) {
+	s, a := altered(t)
+	r := restoring(t, s, a, "target")
+	r.Mode = snapshot.Overwrite
+	before, err := r.Check.Describe(t.Context(), "plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := resumable(t, r)
 	refused := errors.New("refused")
 	if err := run(sinkWith{Sink: r.To, write: func() error { return refused }}); !errors.Is(err, refused) {
 		t.Fatalf("got %v, want the refusal", err)
@@ -624,23 +631,7 @@ func TestATableThatHasItsOptionsBackIsOpenedAgain(t *testing.T) {
 	s, a := altered(t)
 	r := restoring(t, s, a, "target")
 	r.Mode = snapshot.Overwrite
-	chain, err := a.Chain(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "journal")
-	run := func(to snapshot.Sink) error {
-		head := snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: chain[0].Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"plain"}}
-		journal, err := snapshot.OpenJournal(path, head)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer journal.Close(t.Context())
-		r := r
-		r.Journal, r.To = journal, to
-		_, err = r.Run(t.Context())
-		return err
-	}
+	run := resumable(t, r)
 	interrupted := errors.New("interrupted")
 	if err := run(&interruptedSink{Sink: r.To, err: interrupted}); !errors.Is(err, interrupted) {
 		t.Fatalf("got %v, want the interruption", err)
