@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"slices"
 )
 
 // MaxProof is the size of a proof in bytes: a manifest, policies, and the rows.
@@ -18,7 +19,7 @@ const maxProofChunks = 2
 // signs it: it leads from the row to what was signed.
 type Proof struct {
 	Format   int64        `json:"format"`
-	Policies []string     `json:"policies"` // objects of policies, first to last
+	Policies []string     `json:"policies"` // the objects of all versions of the policy, the first one first
 	Manifest string       `json:"manifest"` // the object of the manifest
 	Table    string       `json:"table"`
 	Key      Key          `json:"key"` // what is asked for, a whole key
@@ -78,10 +79,10 @@ func (p *Proof) Encode() ([]byte, error) {
 // them, stand at these places in it. What the rows mean, and whether they answer
 // for Key, is for who can read rows; see package snapshot.
 type Proven struct {
-	Policy   *Policy
+	Policy   *Policy // the newest version in the proof
 	Manifest *Manifest
 	Digest   Hash        // of the manifest's object
-	Signers  []PolicyKey // who signed the manifest, in the order of the policy
+	Signers  []PolicyKey // who of those that count for the manifest signed it, in the order of the policy
 	Table    TableEntry
 	Key      Key
 	Chunks   []ProvenChunk // none, one, or two neighbours
@@ -103,9 +104,10 @@ type ProvenRow struct {
 }
 
 // OpenProof returns what the proof in data proves to who trusts an archive so: the
-// policy is that archive's, as many of its keys signed the manifest as it asks for,
-// the manifest is none that trust knows another one for, and every path leads to a
-// digest that was signed. Errors are those of [Open] and [Chain.Add].
+// policy is that archive's, and no older than one seen, as many of its keys signed the
+// manifest as it asks for, the manifest is none that trust knows another one for, and
+// every path leads to a digest that was signed. Errors are those of [Open], of
+// [Trust.CheckPolicy] and of [Chain.Add].
 func OpenProof(data []byte, trust Trust) (*Proven, error) {
 	p, err := openProof(data, trust)
 	if err != nil {
@@ -122,8 +124,8 @@ func openProof(data []byte, trust Trust) (*Proven, error) {
 	if err != nil {
 		return nil, err
 	}
-	proven := &Proven{Digest: Sum([]byte(p.Manifest)), Key: p.Key}
-	if err := proven.openSigned(p, trust.Archive); err != nil {
+	proven := &Proven{Key: p.Key}
+	if err := proven.openSigned(p, trust); err != nil {
 		return nil, err
 	}
 	if m := proven.Manifest; m.Seq == trust.Seq && proven.Digest != trust.Head {
@@ -175,34 +177,45 @@ func parseProof(data []byte) (*Proof, error) {
 }
 
 // openSigned opens what carries signatures.
-func (p *Proven) openSigned(from *Proof, archive Hash) (err error) {
-	if len(from.Policies) != 1 {
-		return invalid("%d policies; an archive has one", len(from.Policies))
+func (p *Proven) openSigned(from *Proof, trust Trust) error {
+	if n := len(from.Policies); n < 1 || n > MaxPolicies {
+		return invalid("%d policies; 1 to %d", n, MaxPolicies)
 	}
-	if p.Policy, err = openPolicy([]byte(from.Policies[0]), archive); err != nil {
-		return fmt.Errorf("policy: %w", err)
+	for i, sealed := range from.Policies {
+		var err error
+		if i == 0 {
+			p.Policy, err = openPolicy([]byte(sealed), trust.Archive)
+		} else {
+			p.Policy, err = openNextPolicy([]byte(sealed), p.Policy)
+		}
+		if err != nil {
+			return fmt.Errorf("policy %d: %w", i+1, err)
+		}
 	}
-	if p.Manifest, err = open([]byte(from.Manifest), p.Policy); err != nil {
+	if err := trust.CheckPolicy(p.Policy); err != nil {
+		return err
+	}
+	sealed := []byte(from.Manifest)
+	var err error
+	if p.Manifest, err = open(sealed, p.Policy); err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
-	p.Signers, err = p.Policy.signersOf(manifestKind, []byte(from.Manifest))
+	p.Digest = Sum(sealed)
+	p.Signers, err = p.Policy.signers(sealed, p.Manifest.Seq)
 	return err
 }
 
-// signersOf returns the policy's keys that signed a document.
-func (p *Policy) signersOf(k kind, sealed []byte) ([]PolicyKey, error) {
-	o, err := k.open(sealed)
+// signers returns the keys that count for manifest seq and signed it.
+func (p *Policy) signers(sealed []byte, seq int64) ([]PolicyKey, error) {
+	o, err := manifestKind.open(sealed)
 	if err != nil {
 		return nil, err
 	}
+	v := p.At(seq)
 	var signers []PolicyKey
-	for _, entry := range p.Keys {
-		key, err := entry.Key()
-		if err != nil {
-			return nil, err
-		}
-		if o.by(key) {
-			signers = append(signers, entry)
+	for _, k := range v.ballot(v.parsed, seq, false).keys {
+		if o.by(k.key) {
+			signers = append(signers, v.Keys[slices.IndexFunc(v.Keys, func(e PolicyKey) bool { return e.Name == k.name })])
 		}
 	}
 	return signers, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -121,6 +122,52 @@ func TestAProofOfNeighboursOpens(t *testing.T) {
 	}
 }
 
+// TestAProofHasEveryVersionOfThePolicy replaces the notary's key from manifest 2 on.
+func TestAProofHasEveryVersionOfThePolicy(t *testing.T) {
+	f := newProofFixture(t)
+	next := f.policy.Next(testTime(100).Time, 2)
+	next.Keys[1] = NewPolicyKey("notary-2", Notary, f.stranger.Key())
+	draft := must(DraftPolicy(next, f.policy))(t)
+	sealed := must(SignPolicy(t.Context(), draft, f.exporter, f.notary, f.stranger))(t)
+	newest := must(OpenNextPolicy(sealed, f.policy))(t)
+	seen := f.trust.WithPolicy(newest)
+	other := seen
+	other.Policy = Hash{1}
+
+	old := f.proof(1, 2)
+	old.Policies = append(old.Policies, string(sealed))
+	if p := must(OpenProof(must(old.Encode())(t), seen))(t); p.Policy.Version != 2 || !reflect.DeepEqual(p.Signers, f.policy.Keys) {
+		t.Errorf("manifest 1 is signed by %+v under version %d", p.Signers, p.Policy.Version)
+	}
+	if _, err := OpenProof(must(old.Encode())(t), other); !errors.Is(err, ErrRollback) {
+		t.Errorf("another version seen: got %v, want %v", err, ErrRollback)
+	}
+	if _, err := OpenProof(must(f.proof(1, 2).Encode())(t), seen); !errors.Is(err, ErrRollback) {
+		t.Errorf("a newer version seen: got %v, want %v", err, ErrRollback)
+	}
+
+	f.manifest.Seq, f.manifest.Prev, f.manifest.Policy = 2, Sum(f.sealed), newest.Digest()
+	for name, test := range map[string]struct {
+		second Signer
+		want   error
+	}{"new notary": {f.stranger, nil}, "old notary": {f.notary, ErrUntrusted}} {
+		p := f.proof(1, 2)
+		p.Policies = old.Policies
+		p.Manifest = string(must(Seal(t.Context(), f.manifest, f.exporter, test.second))(t))
+		opened, err := OpenProof(must(p.Encode())(t), seen)
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s: got %v, want %v", name, err, test.want)
+		}
+		if err == nil && !reflect.DeepEqual(opened.Signers, newest.Keys) {
+			t.Errorf("%s: signed by %+v", name, opened.Signers)
+		}
+		p.Policies = p.Policies[:1]
+		if _, err := OpenProof(must(p.Encode())(t), f.trust); !errors.Is(err, ErrUntrusted) {
+			t.Errorf("%s, without the version in force: got %v, want %v", name, err, ErrUntrusted)
+		}
+	}
+}
+
 func TestAProofIsHeldToWhatWasSeen(t *testing.T) {
 	f := newProofFixture(t)
 	data := must(f.proof(1, 0).Encode())(t)
@@ -176,6 +223,8 @@ func sentinelOf(name string) string {
 // TestBadProofsFailWithTheNamedError opens testdata/badproof/ERROR-WHAT.
 func TestBadProofsFailWithTheNamedError(t *testing.T) {
 	f := newProofFixture(t)
+	sentinels := maps.Clone(sentinels)
+	sentinels["rollback"] = ErrRollback
 	bad := badProofs(t, f)
 	if *update {
 		if err := os.MkdirAll("testdata/badproof", 0o755); err != nil {
@@ -236,7 +285,12 @@ func badProofs(t *testing.T, f *proofFixture) map[string][]byte {
 		p.Policies = []string{string(must(SealPolicy(t.Context(), other, f.exporter))(t))}
 	})
 	with("invalid-policy-none", func(p *Proof) { p.Policies = nil })
-	with("invalid-policy-twice", func(p *Proof) { p.Policies = append(p.Policies, p.Policies[0]) })
+	with("untrusted-policy-next-unsigned", func(p *Proof) {
+		next := f.policy.Next(testTime(100).Time, 2)
+		next.Threshold = 1
+		p.Policies = append(p.Policies, string(must(SignPolicy(t.Context(), must(DraftPolicy(next, f.policy))(t), f.exporter))(t)))
+	})
+	with("rollback-policy-twice", func(p *Proof) { p.Policies = append(p.Policies, p.Policies[0]) })
 	with("invalid-policy-is-a-manifest", func(p *Proof) { p.Policies = []string{p.Manifest} })
 	with("invalid-manifest-is-a-page", func(p *Proof) { p.Manifest = string(f.sealedPages[0]) })
 	with("invalid-manifest-empty", func(p *Proof) { p.Manifest = "" })
