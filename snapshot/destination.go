@@ -155,7 +155,7 @@ func (d *destination) begin(ctx context.Context, common *manifest.Plan, asked te
 	plan.Archive, plan.Retention = d.Policy.ID(), retentionOf(lock)
 	d.sealed, err = manifest.SealPlan(ctx, &plan, d.signers[0])
 	if err != nil {
-		return fmt.Errorf("snapshot: plan: %v", err)
+		return fmt.Errorf("snapshot: plan: %w", sealing(err))
 	}
 	return d.use(ctx, &plan, d.sealed)
 }
@@ -319,7 +319,7 @@ func (d *destination) writePage(ctx context.Context, table, n int, chunks []mani
 	}
 	sealed, err := manifest.SealPage(ctx, page, d.signers[0])
 	if err != nil {
-		return fmt.Errorf("page: %v", err)
+		return fmt.Errorf("page: %w", sealing(err))
 	}
 	name := manifest.PageName(d.plan.Snapshot, t.Table.Name, int64(n))
 	if err := d.put(ctx, name, sealed, false); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -392,8 +392,7 @@ func (d *destination) commit(ctx context.Context, m *manifest.Manifest) error {
 		}
 		sealed, err := manifest.Seal(ctx, m, d.signers...)
 		if err != nil {
-			// Not %w: what this program cannot seal is no damage to the archive.
-			return fmt.Errorf("snapshot: seal manifest %d: %v", m.Seq, err)
+			return fmt.Errorf("snapshot: seal manifest %d: %w", m.Seq, sealing(err))
 		}
 		err = d.put(ctx, manifest.ManifestName(m.Seq), sealed, false)
 		if errors.Is(err, fs.ErrExist) {

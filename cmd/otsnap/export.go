@@ -35,7 +35,7 @@ const maxArchives = 4
 func (a *app) exportCommand() *cobra.Command {
 	o := exportOptions{chunkSize: snapshot.DefaultChunkBytes, splitSize: snapshot.DefaultSplitBytes}
 	cmd := &cobra.Command{
-		Use:   "export INSTANCE ARCHIVE… --key FILE",
+		Use:   "export INSTANCE ARCHIVE… --key KEY",
 		Short: "Write a snapshot of tables into an archive",
 		Long: `Write a snapshot of tables into an archive.
 
@@ -55,7 +55,7 @@ file given by --credentials. It needs to read, describe and list tables.`,
 		Args: arguments([]string{"INSTANCE", "ARCHIVE"}, maxArchives-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(o.keys) == 0 {
-				return usage(cmd, "--key FILE is missing: a snapshot has to be signed")
+				return usage(cmd, "--key KEY is missing: a snapshot has to be signed")
 			}
 			if err := o.check(cmd, args[1:]); err != nil {
 				return err
@@ -65,7 +65,8 @@ file given by --credentials. It needs to read, describe and list tables.`,
 	}
 	o.archive.add(cmd)
 	o.instance.add(cmd)
-	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "private key `FILE` to sign with (repeat for more)")
+	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "private `KEY` to sign with: a file, or as in otsnap key --help (repeat for more)")
+	a.addPassphraseFlag(cmd)
 	addTableFlag(cmd, &o.tables)
 	addWorkersFlag(cmd, &o.workers)
 	cmd.Flags().Var(&o.chunkSize, "chunk-size", "size of a chunk's rows before compression")
@@ -105,7 +106,7 @@ func addWorkersFlag(cmd *cobra.Command, workers *int) {
 }
 
 func (a *app) export(ctx context.Context, address string, locations []string, o exportOptions) error {
-	signing, err := signers(o.keys)
+	signing, err := a.signers(ctx, o.keys, o.archive.giveUpAfter)
 	if err != nil {
 		return err
 	}

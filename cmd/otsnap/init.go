@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/signer"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/spf13/cobra"
@@ -28,7 +26,7 @@ type initOptions struct {
 func (a *app) initCommand() *cobra.Command {
 	var o initOptions
 	cmd := &cobra.Command{
-		Use:   "init ARCHIVE --key FILE",
+		Use:   "init ARCHIVE --key KEY",
 		Short: "Make a new archive",
 		Long: `Make a new archive in a directory or a bucket, with a policy that says who may
 sign in it. A bucket has to be there already.
@@ -53,7 +51,7 @@ else one of the archive's own under otsnap/ in your configuration directory.`,
 		Args: arguments([]string{"ARCHIVE"}, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(o.keys)+len(o.notaries) == 0 {
-				return advise(usage(cmd, "--key FILE is missing: an archive needs a key to sign with"), "to make one: otsnap key gen --out exporter.pem")
+				return advise(usage(cmd, "--key KEY is missing: an archive needs a key to sign with"), "to make one: otsnap key gen --out exporter.pem")
 			}
 			if err := o.lock.check(cmd); err != nil {
 				return err
@@ -61,9 +59,10 @@ else one of the archive's own under otsnap/ in your configuration directory.`,
 			return a.init(cmd.Context(), args[0], o)
 		},
 	}
-	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "private key `FILE` of an exporter (repeat for more)")
-	cmd.Flags().StringArrayVar(&o.public, "public", nil, "public key `FILE` of an exporter that signs elsewhere (repeat for more)")
-	cmd.Flags().StringArrayVar(&o.notaries, "notary", nil, "private or public key `FILE` of a notary (repeat for more)")
+	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "private `KEY` of an exporter: a file, or as in otsnap key --help (repeat for more)")
+	cmd.Flags().StringArrayVar(&o.public, "public", nil, "public `KEY` of an exporter that signs elsewhere (repeat for more)")
+	cmd.Flags().StringArrayVar(&o.notaries, "notary", nil, "private or public `KEY` of a notary (repeat for more)")
+	a.addPassphraseFlag(cmd)
 	cmd.Flags().Int64Var(&o.threshold, "threshold", 1, "`NUMBER` of keys that must sign a snapshot")
 	cmd.Flags().StringVar(&o.trust, "trust", "", "trust `FILE` to write")
 	o.lock.add(cmd, "lock every snapshot for at least this `PERIOD`")
@@ -95,7 +94,7 @@ func (a *app) init(ctx context.Context, location string, o initOptions) error {
 	if err != nil {
 		return err
 	}
-	policy, signing, err := o.policy(a.now())
+	policy, signing, err := o.policy(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -179,27 +178,27 @@ archive is yours; everything else is checked from there.
 
 // policy is the policy the flags ask for, and the private keys there are to sign
 // it.
-func (o initOptions) policy(now time.Time) (*manifest.Policy, []manifest.Signer, error) {
-	p := manifest.NewPolicy(now, o.threshold)
+func (o initOptions) policy(ctx context.Context, a *app) (*manifest.Policy, []manifest.Signer, error) {
+	p := manifest.NewPolicy(a.now(), o.threshold)
 	var signing []manifest.Signer
 	for _, group := range []struct {
-		files []string
-		role  string
-		read  func(path string) (manifest.PublicKey, manifest.Signer, error)
+		references []string
+		role       string
+		read       func(context.Context, string, seconds) (manifest.PublicKey, manifest.Signer, error)
 	}{
-		{o.keys, manifest.Exporter, readPrivate},
-		{o.public, manifest.Exporter, readPublic},
-		{o.notaries, manifest.Notary, readEither},
+		{o.keys, manifest.Exporter, a.readPrivate},
+		{o.public, manifest.Exporter, a.readPublic},
+		{o.notaries, manifest.Notary, a.readEither},
 	} {
-		for _, path := range group.files {
-			key, signer, err := group.read(path)
+		for _, reference := range group.references {
+			key, private, err := group.read(ctx, reference, o.giveUpAfter)
 			if err != nil {
 				return nil, nil, err
 			}
-			if signer != nil {
-				signing = append(signing, signer)
+			if private != nil {
+				signing = append(signing, private)
 			}
-			p.Keys = append(p.Keys, manifest.NewPolicyKey(keyName(path), group.role, key))
+			p.Keys = append(p.Keys, manifest.NewPolicyKey(signer.Name(reference), group.role, key))
 		}
 	}
 	if err := p.Validate(); err != nil {
@@ -211,28 +210,25 @@ func (o initOptions) policy(now time.Time) (*manifest.Policy, []manifest.Signer,
 	return p, signing, nil
 }
 
-func readPrivate(path string) (manifest.PublicKey, manifest.Signer, error) {
-	all, err := signers([]string{path})
+func (a *app) readPrivate(ctx context.Context, reference string, giveUpAfter seconds) (manifest.PublicKey, manifest.Signer, error) {
+	all, err := a.signers(ctx, []string{reference}, giveUpAfter)
 	if err != nil {
 		return manifest.PublicKey{}, nil, err
 	}
 	return all[0].Key(), all[0], nil
 }
 
-func readPublic(path string) (manifest.PublicKey, manifest.Signer, error) {
-	key, err := publicKey(path)
+func (a *app) readPublic(ctx context.Context, reference string, giveUpAfter seconds) (manifest.PublicKey, manifest.Signer, error) {
+	key, err := a.publicKey(ctx, reference, giveUpAfter)
 	return key, nil, err
 }
 
-func readEither(path string) (manifest.PublicKey, manifest.Signer, error) {
-	if key, err := publicKey(path); err == nil {
-		return key, nil, nil
+// readEither takes the public half where that is all there is.
+func (a *app) readEither(ctx context.Context, reference string, giveUpAfter seconds) (manifest.PublicKey, manifest.Signer, error) {
+	if _, isFile := signer.File(reference); isFile {
+		if key, err := a.publicKey(ctx, reference, giveUpAfter); err == nil {
+			return key, nil, nil
+		}
 	}
-	return readPrivate(path)
-}
-
-// keyName names a key in a policy after its file: exporter.pem is exporter.
-func keyName(path string) string {
-	name := strings.TrimSuffix(filepath.Base(path), ".pub")
-	return strings.TrimSuffix(name, filepath.Ext(name))
+	return a.readPrivate(ctx, reference, giveUpAfter)
 }

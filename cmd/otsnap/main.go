@@ -37,6 +37,8 @@ type app struct {
 	getenv         func(string) string
 	now            func() time.Time
 
+	passphraseFile string // of --passphrase-file
+
 	json, quiet bool
 	begun       time.Time
 	answered    bool   // whether stdout has its JSON document

@@ -102,7 +102,8 @@ export; it needs to create, describe, update, write and read tables.`,
 	f.StringSliceVar(&o.over, "allow-source", nil, "write over this `TABLE` though the snapshot was taken of it")
 	f.StringVar(&o.increment, "auto-increment", "keep", "AUTO_INCREMENT columns: keep their values, as plain INTEGER; or regenerate them, with --receipt")
 	f.StringVar(&o.receipt, "receipt", "", "new `FILE` for a signed receipt, with --receipt-key; regenerated keys go beside it")
-	f.StringArrayVar(&o.sign, "receipt-key", nil, "private key `FILE` to sign the receipt with (repeat for more)")
+	f.StringArrayVar(&o.sign, "receipt-key", nil, "private `KEY` to sign the receipt with: a file, or as in otsnap key --help (repeat for more)")
+	a.addPassphraseFlag(cmd)
 	f.Var(&o.encrypt, "sse-key", "encrypt with the key `[OLD=]NEW`, which is of the target's region, what was encrypted (with OLD); with --sse-role (default: the service's own key)")
 	f.StringVar(&o.role, "sse-role", "", "`ARN` of the role by which the service uses that key")
 	f.BoolVar(&o.noIndexes, "no-indexes", false, "make no secondary and no search indexes")
@@ -142,7 +143,7 @@ func (o *restoreOptions) check(cmd *cobra.Command) error {
 func (o *restoreOptions) planning() bool { return o.dryRun || o.plan != "" }
 
 func (a *app) restore(ctx context.Context, location, address string, o restoreOptions) error {
-	signing, err := signers(o.sign)
+	signing, err := a.signers(ctx, o.sign, o.archive.giveUpAfter)
 	if err != nil {
 		return err
 	}

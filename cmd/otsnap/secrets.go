@@ -3,13 +3,16 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/signer"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot/tablestore"
 )
@@ -27,28 +30,68 @@ func private(path string) error {
 	return nil
 }
 
-// signers reads private keys.
-func signers(paths []string) ([]manifest.Signer, error) {
+// signers opens the keys that references name (see [signer.Open]), of which each
+// request is tried so long.
+func (a *app) signers(ctx context.Context, references []string, giveUpAfter seconds) ([]manifest.Signer, error) {
 	var all []manifest.Signer
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
+	for _, reference := range references {
+		s, err := signer.Open(ctx, reference, a.signerOptions(giveUpAfter))
 		if err != nil {
-			return nil, labelled{fmt.Errorf("key: %w", err), errKey}
+			return nil, keyError(err)
 		}
-		signer, err := manifest.ParsePrivateKey(text)
-		if err != nil {
-			return nil, labelled{fmt.Errorf("key %s: %w", path, err), errKey}
+		if path, isFile := signer.File(reference); isFile {
+			if err := private(path); err != nil {
+				return nil, labelled{fmt.Errorf("key: %w", err), errKey}
+			}
 		}
-		if err := private(path); err != nil {
-			return nil, labelled{fmt.Errorf("key: %w", err), errKey}
-		}
-		all = append(all, signer)
+		all = append(all, opening{s})
 	}
 	return all, nil
 }
 
-// publicKey reads a public key.
-func publicKey(path string) (manifest.PublicKey, error) {
+func (a *app) signerOptions(giveUpAfter seconds) signer.Options {
+	return signer.Options{
+		Passphrase: a.passphraseOf, GiveUpAfter: giveUpAfter.Duration, OnRetry: a.retried,
+		Stderr: a.stderr, Environment: slices.DeleteFunc(os.Environ(), ours),
+	}
+}
+
+// ours is whether a variable of the environment holds a secret that no program
+// which signs has a use for.
+func ours(variable string) bool {
+	return strings.HasPrefix(variable, "TABLESTORE_") || strings.HasPrefix(variable, passphraseVariable+"=")
+}
+
+// opening is a signer whose errors say what to do next.
+type opening struct{ manifest.Signer }
+
+func (o opening) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	sig, err := o.Signer.Sign(ctx, message)
+	return sig, keyError(err)
+}
+
+// keyError labels what kept a key from being used.
+func keyError(err error) error {
+	if err == nil {
+		return nil
+	}
+	var refused *signer.Error
+	if errors.As(err, &refused) && refused.Advice != "" {
+		err = advise(err, "%s", refused.Advice)
+	}
+	return labelled{err, errKey}
+}
+
+// publicKey reads a public key, or asks one that is elsewhere for its public half.
+func (a *app) publicKey(ctx context.Context, reference string, giveUpAfter seconds) (manifest.PublicKey, error) {
+	path, isFile := signer.File(reference)
+	if !isFile {
+		all, err := a.signers(ctx, []string{reference}, giveUpAfter)
+		if err != nil {
+			return manifest.PublicKey{}, err
+		}
+		return all[0].Key(), nil
+	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return manifest.PublicKey{}, labelled{fmt.Errorf("key: %w", err), errKey}
