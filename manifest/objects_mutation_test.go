@@ -19,6 +19,10 @@ var signedObjects = map[string]func(sealed []byte, p *manifest.Policy) error{
 		_, err := manifest.OpenPolicy(sealed, p.ID())
 		return err
 	},
+	"policy-2.dsse.json": func(sealed []byte, p *manifest.Policy) error {
+		_, err := manifest.OpenNextPolicy(sealed, p)
+		return err
+	},
 	"plan.dsse.json":                openPlan,
 	"plan-retained.dsse.json":       openPlan,
 	"page.dsse.json":                func(sealed []byte, p *manifest.Policy) error { _, err := manifest.OpenPage(sealed, p); return err },

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/archive/archivetest"
@@ -554,4 +555,117 @@ func buildProgram(t *testing.T) string {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	return program
+}
+
+// threat is a row of the threat model: an attacker or a fault, and the tests that
+// show what stops it.
+type threat struct {
+	who   string
+	shown []string // names of attacks above, or tests elsewhere as FILE NAME, from the top of the repository
+	later []string // what no test can show yet, and why
+}
+
+var threats = []threat{
+	{"reads the bucket", []string{"cmd/otsnap/canary_test.go TestNoSecretIsWrittenAnywhere"},
+		[]string{"keys and rows are in clear until archives can be encrypted to recipients"}},
+	{"flips, cuts, adds to, or deletes a chunk", []string{
+		"a chunk with a bit flipped in its middle", "a chunk without its last byte", "a chunk with a byte too many", "a chunk deleted",
+		"snapshot/tamper_test.go TestAFlippedBitAnywhereIsRefused", "snapshot/tamper_test.go TestADeletedObjectIsRefusedByName",
+		"archive/fetch_test.go TestFetchReadsAtMostOneByteTooMany"}, nil},
+	{"swaps chunks, pages or plans between snapshots", []string{
+		"two chunks swapped", "a chunk of the snapshot before", "a page of the snapshot before", "the plan of the snapshot before",
+		"snapshot/tamper_test.go TestTwoSwappedObjectsAreRefused"}, nil},
+	{"edits pages, drops the last one", []string{
+		"the last chunk dropped from a page by a stolen key", "signed: a page dropped", "signed: totals that do not add up", "signed: another Merkle root"}, nil},
+	{"deletes, reorders, replays manifests", []string{
+		"a hole in the chain", "two manifests swapped", "the first manifest in place of the second", "the second manifest played again as the third",
+		"manifest/chain_test.go TestChainRefuses"}, nil},
+	{"hides by a delete marker, or a newer version on top", []string{
+		"snapshot/observe_test.go TestWhatIsLaidOverObjectsIsFound", "cmd/otsnap/compliance_test.go TestComplianceHoldsAgainstRoot",
+		"archive/archivetest/versions.go TestVersions"}, nil},
+	{"cuts off the tail", []string{
+		"the newest snapshot hidden, and one was seen", "the newest snapshot hidden, and it was seen", "all snapshots hidden",
+		"snapshot/tamper_test.go TestAShortenedArchiveIsOnlyKnownToWhoSawMore", "cmd/otsnap/trust_test.go TestTrustIsNeverMovedBack"},
+		[]string{"--expect-seq, --expect-sha256 and receipts of the head in a second archive are not built", "a restore of the latest snapshot that has no anchor does not stop yet"}},
+	{"mixes archives or tables", []string{
+		"another archive in place of this one", "a manifest of another archive", "a manifest of another archive signed by this one's keys", "the page of another table",
+		"snapshot/tamper_test.go TestAnArchiveOfAnotherIsUntrusted"}, nil},
+	{"steals one signing key", []string{
+		"a manifest signed again by one of two", "a manifest signed by one of two and a stranger", "one signature twice", "one signature under the id of both keys",
+		"snapshot/tamper_test.go TestOneSignatureOfTwoIsRefusedBeforeAChunkIsRead",
+		"manifest/policy_chain_test.go TestNextPolicyNeedsBothThresholds", "manifest/policy_chain_test.go TestARevokedKeyIsNotTakenBack", "manifest/policy_chain_test.go TestOneOfEachGroup"},
+		[]string{"no command applies the version of a policy that revokes a key"}},
+	{"steals all keys that are needed", []string{
+		"a fork by all keys, and it was not seen before", "a fork by all keys, and the other was seen"},
+		[]string{"RFC 3161 time stamps of the head are not built"}},
+	{"owns the exporting machine", []string{
+		"cmd/otsnap/roles_test.go TestRolesCanDoTheirWorkAndNoMore", "cmd/otsnap/roles_test.go TestPoliciesRemoveNothing", "manifest/policy_test.go TestOnlyExportersSignPagesAndPlans"},
+		[]string{"the notary that reads the objects again is not built"}},
+	{"signs a malicious manifest", []string{
+		"signed: a chunk of 2^40 bytes", "signed: a negative count", "signed: a member twice", "signed: a count as 1e1", "signed: a count that is null", "signed: half a surrogate pair",
+		"signed: a path as the name of a chunk", "signed: a path as a digest", "signed: a chunk twice", "signed: chunks that overlap",
+		"manifest/golden_test.go TestBadFilesFailWithTheNamedError"}, nil},
+	{"plays tricks with envelopes", []string{
+		"a second payload", "a second payload in capitals", "base64 with line breaks", "an algorithm named in the envelope", "a page that is called a manifest",
+		"manifest/envelope_test.go TestEnvelopeIsStrict", "manifest/envelope_test.go TestNoDocumentPassesForAnother"}, nil},
+	{"a million signatures", []string{"a million signatures", "seventeen signatures", "manifest/envelope_test.go TestUselessSignaturesDenyNothing"}, nil},
+	{"Parquet and zstd bombs", []string{
+		"archive/read_test.go TestBombsAreNotUnpacked", "archive/chunk_internal_test.go TestZstdUnpacksNoMoreThanAnnounced", "archive/mutation_test.go TestMutatedChunksAsIfSigned"}, nil},
+	{"crashes the parser", []string{
+		"decoded: a chunk that is no Parquet", "decoded: rows that are not the chunk's", "archive/fuzz_test.go FuzzRead", "archive/selection_test.go FuzzReadSelection",
+		"manifest/fuzz_test.go FuzzOpenPage", "manifest/objects_mutation_test.go TestNoMutantOfASignedObjectIsOpened"}, nil},
+	{"names in Unicode", []string{
+		"signed: a terminal escape in the name of a table", "signed: a name that reads from right to left", "signed: a name with a letter of another script", "signed: a terminal escape in the tool",
+		"cmd/otsnap/exit_test.go TestErrorsAreDisarmedAndOneLineEach"}, nil},
+	{"the wrong target", []string{
+		"snapshot/restore_test.go TestTheSourceIsNotWrittenOverByAccident", "snapshot/restore_test.go TestModesOfARestore", "snapshot/restore_test.go TestAPlanIsWhatIsDone"}, nil},
+	{"a restore revives erased people", nil, []string{"lists of what is not to be restored are not built"}},
+	{"clocks that lie", []string{"snapshot/attacks_test.go TestTheClockHasNoSayInAVerdict", "snapshot/retain_test.go TestABucketCountsByItsOwnClock",
+		"manifest/policy_chain_test.go TestPolicyInForceDecides", "manifest/policy_chain_test.go TestRevocationReachesBack"}, nil},
+	{"a network that lies", []string{
+		"snapshot/tamper_test.go TestTroubleWithTheStoreIsNoVerdict", "snapshot/tamper_test.go TestANetworkThatFailsIsNoJunk", "cmd/otsnap/network_test.go TestMainJobThroughABadNetwork"}, nil},
+}
+
+// TestEveryThreatHasATest makes sure that what the threat model promises is shown,
+// and that what is not yet is not forgotten.
+func TestEveryThreatHasATest(t *testing.T) {
+	known := map[string]bool{}
+	for _, x := range attacks() {
+		if known[x.name] {
+			t.Errorf("two attacks are called %q", x.name)
+		}
+		known[x.name] = true
+	}
+	for _, row := range threats {
+		t.Run(row.who, func(t *testing.T) {
+			for _, test := range row.shown {
+				file, name, elsewhere := strings.Cut(test, ".go ")
+				if elsewhere && !hasFunction(t, file+".go", name) || !elsewhere && !known[test] {
+					t.Errorf("there is no test %q", test)
+				}
+			}
+			for _, what := range row.later {
+				t.Run("later", func(t *testing.T) { t.Skip(what) })
+			}
+		})
+	}
+}
+
+// hasFunction reports whether a file of the repository declares the function.
+func hasFunction(t *testing.T, file, name string) bool {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(file)))
+	return err == nil && bytes.Contains(text, []byte("\nfunc "+name+"("))
+}
+
+// TestTheClockHasNoSayInAVerdict: what is signed has no date to expire on.
+func TestTheClockHasNoSayInAVerdict(t *testing.T) {
+	v := newVictim(t)
+	for _, years := range []int{-10, 10, 100} {
+		now := func() time.Time { return time.Now().AddDate(years, 0, 0) }
+		a := open(t, storeWith(t, v.objects), v.trust)
+		if _, err := (snapshot.Verify{Archive: a, Level: snapshot.Rows, Now: now}).Run(t.Context()); err != nil {
+			t.Errorf("%d years from now: %v", years, err)
+		}
+	}
 }
