@@ -68,10 +68,11 @@ bench-parts:
 suites:
 	OTSNAP_SDK_SUITE=1 OTSNAP_NODE=1 $(GO) test -count 1 -run '^(TestSDKLiveSuite|TestNodeSDK)$$' -v ./snapshot/tablestore/local
 
-# What takes too long for every change: a hundred rounds of killed runs, and a
-# service that is busy for a minute.
+# What takes too long for every change: a hundred rounds of killed runs, a service
+# that is busy for a minute, and everything signed changed in every bit.
 soak: suites
 	OTSNAP_SOAK=1 $(GO) test -count 1 -run '^TestBusyForAMinute$$' -v ./snapshot/tablestore
+	OTSNAP_SOAK=1 $(GO) test -count 1 -timeout 60m -run '^Test(NoByteOf|NoMutantOf|MutatedChunks)' -v ./manifest ./archive ./snapshot
 	OTSNAP_KILL_ROUNDS=100 $(GO) test -count 1 -timeout 60m -run "^TestKilled" -v ./cmd/otsnap
 
 clean:
