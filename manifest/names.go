@@ -10,6 +10,12 @@ import (
 // PolicyName returns the name of a policy's object.
 func PolicyName(version int64) string { return fmt.Sprintf("policy/%08d.dsse.json", version) }
 
+// ParsePolicyName returns the number in a name that [PolicyName] made, and false for
+// any other.
+func ParsePolicyName(name string) (version int64, ok bool) {
+	return parseNumbered(name, "policy/", PolicyName)
+}
+
 // StoreFolder is the folder of [StoreName].
 const StoreFolder = "store"
 
@@ -35,7 +41,12 @@ func ManifestName(seq int64) string {
 // ParseManifestName returns the number in a name that [ManifestName] made, and
 // false for any other.
 func ParseManifestName(name string) (seq int64, ok bool) {
-	digits, ok := strings.CutPrefix(name, manifestPrefix)
+	return parseNumbered(name, manifestPrefix, ManifestName)
+}
+
+// parseNumbered returns the number in a name that make makes of one.
+func parseNumbered(name, prefix string, make func(int64) string) (n int64, ok bool) {
+	digits, ok := strings.CutPrefix(name, prefix)
 	if !ok {
 		return 0, false
 	}
@@ -43,11 +54,11 @@ func ParseManifestName(name string) (seq int64, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	seq, err := parseNumber(digits, MaxSeq)
-	if err != nil || seq < 1 || ManifestName(seq) != name {
+	n, err := parseNumber(digits, MaxSeq)
+	if err != nil || n < 1 || make(n) != name {
 		return 0, false
 	}
-	return seq, true
+	return n, true
 }
 
 func snapshotPrefix(snapshot string) string { return "snapshots/" + snapshot + "/" }

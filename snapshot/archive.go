@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +21,12 @@ const fetchers = 16
 // Archive is a store whose policy was checked against what the reader trusts.
 type Archive struct {
 	Store  archive.Store
-	Policy *manifest.Policy
+	Policy *manifest.Policy // the newest version
 	Trust  manifest.Trust
 	Place  string // what people call it, as in errors of an export to several; may be empty
+
+	sealed [][]byte // the objects of the policy's versions, as they are stored
+	wrong  error    // with what is there for the version after the newest; nil: nothing is
 }
 
 func (a *Archive) String() string {
@@ -102,9 +106,13 @@ func vouched(ctx context.Context, store archive.Store, o manifest.Object) bool {
 	return err == nil && info.Size == o.Size && info.SHA256 == o.SHA256
 }
 
-// Open checks the policy of the archive in the store against trust. A policy
-// that trust does not name is manifest.ErrUntrusted; a store without a policy is
-// no archive, fs.ErrNotExist.
+// Open checks the policy of the archive in the store, all versions of it, against
+// trust. A policy that trust does not name is manifest.ErrUntrusted, one that lacks a
+// version seen earlier manifest.ErrRollback; a store without a policy is no archive,
+// fs.ErrNotExist.
+//
+// What comes after the last good version, and is none, does not keep the archive from
+// being opened: [Archive.Chain] refuses it, and [Archive.Find] finds by number.
 func Open(ctx context.Context, store archive.Store, trust manifest.Trust) (*Archive, error) {
 	sealed, err := archive.ReadAll(ctx, store, manifest.PolicyName(1), manifest.MaxPolicy)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,7 +125,14 @@ func Open(ctx context.Context, store archive.Store, trust manifest.Trust) (*Arch
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %s: %w", manifest.PolicyName(1), err)
 	}
-	return &Archive{Store: store, Policy: policy, Trust: trust}, nil
+	a := &Archive{Store: store, Policy: policy, Trust: trust, sealed: [][]byte{sealed}}
+	if err := a.renew(ctx); err != nil {
+		return nil, fmt.Errorf("snapshot: open archive: %w", err)
+	}
+	if err := trust.CheckPolicy(a.Policy); err != nil {
+		return nil, fmt.Errorf("snapshot: %w", cmp.Or(a.wrong, err))
+	}
+	return a, nil
 }
 
 // Chain reads every manifest, checks the signatures of each and the chain from
@@ -133,10 +148,19 @@ func (a *Archive) Chain(ctx context.Context) ([]Entry, error) {
 		return nil, err
 	}
 	entries, err := a.read(ctx, newest)
-	if err != nil {
+	if err = a.orPolicy(err); err != nil {
 		return nil, err
 	}
 	return entries, nil
+}
+
+// orPolicy returns what is wrong with the policy in place of nothing, or of what may
+// come of that: manifests that cannot be judged.
+func (a *Archive) orPolicy(err error) error {
+	if a.wrong != nil && (err == nil || errors.Is(err, manifest.ErrUntrusted) || errors.Is(err, manifest.ErrRollback)) {
+		return fmt.Errorf("snapshot: policy: %w", a.wrong)
+	}
+	return err
 }
 
 // chain is Chain, but that the entries before the first that is wrong come with
@@ -150,7 +174,7 @@ func (a *Archive) chain(ctx context.Context) ([]Entry, error) {
 	if hole != nil && (err == nil || errors.Is(err, manifest.ErrRollback)) {
 		err = hole
 	}
-	return entries, err
+	return entries, a.orPolicy(err)
 }
 
 // read reads the manifests up to the newest.
@@ -273,12 +297,14 @@ func find(chain []Entry, which string) (Entry, error) {
 }
 
 // Anchor is what to trust after having seen the entry: an archive that ends
-// before it, or has another one in its place, is refused from then on.
+// before it, or has another one in its place, is refused from then on, and so is one
+// without the newest version of the policy.
 func (a *Archive) Anchor(entry Entry) manifest.Trust {
-	if entry.Manifest == nil || entry.Manifest.Seq <= a.Trust.Seq {
-		return a.Trust
+	trust := a.Trust
+	if entry.Manifest != nil && entry.Manifest.Seq > trust.Seq {
+		trust.Seq, trust.Head = entry.Manifest.Seq, entry.Digest
 	}
-	return manifest.Trust{Archive: a.Trust.Archive, Seq: entry.Manifest.Seq, Head: entry.Digest}
+	return trust.WithPolicy(a.Policy)
 }
 
 // Unfinished returns the ids of exports that wrote a plan and no manifest,

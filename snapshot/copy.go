@@ -128,8 +128,8 @@ type copier struct {
 	chain    []Entry        // of the source
 	newest   int64          // number of the last manifest the target is to have
 	locks    []archive.Lock // by number from 0: of what all later snapshots need
-	policy   []byte         // its object
-	begun    bool           // the target has the policy already
+	begun    bool           // the target has the first policy already
+	versions int64          // of the policy that the target has
 	has      map[int64]bool // numbers of the manifests in the target
 	ahead    []Entry        // snapshots of the target that the source does not have
 	target   *target
@@ -200,12 +200,6 @@ func (x *copier) choose(ctx context.Context) error {
 			Chosen: all || chosen[e.Manifest.Seq], State: Absent,
 		})
 	}
-	if x.policy, err = archive.ReadAll(ctx, x.From.Store, manifest.PolicyName(1), manifest.MaxPolicy); err != nil {
-		return fmt.Errorf("snapshot: copy: %w", missing(manifest.PolicyName(1), err))
-	}
-	if _, err := manifest.OpenPolicy(x.policy, x.From.Policy.ID()); err != nil {
-		return fmt.Errorf("snapshot: copy: %s: %w", manifest.PolicyName(1), err)
-	}
 	return nil
 }
 
@@ -222,8 +216,30 @@ func (x *copier) sameArchive(ctx context.Context) error {
 	if id, err := manifest.PolicyID(sealed); err == nil && id != x.From.Policy.ID() {
 		return fmt.Errorf("the target holds another archive, %s; this is %s: %w", id, x.From.Policy.ID(), fs.ErrExist)
 	}
-	if !bytes.Equal(sealed, x.policy) {
+	if !bytes.Equal(sealed, x.From.sealed[0]) {
 		return fmt.Errorf("the target's %s is not that of this archive: %w", manifest.PolicyName(1), fs.ErrExist)
+	}
+	return x.samePolicy(ctx)
+}
+
+// samePolicy makes sure that the versions of the policy in the target are those of
+// the source, and no more.
+func (x *copier) samePolicy(ctx context.Context) (err error) {
+	if x.versions, err = policyVersions(ctx, x.To); err != nil && !errors.Is(err, ErrMissing) { // what is left out is copied
+		return fmt.Errorf("target: %w", err)
+	}
+	if have := x.From.Policy.Version; x.versions > have {
+		return fmt.Errorf("the target has version %d of the policy, the source no more than %d: has the source lost it? %w", x.versions, have, manifest.ErrRollback)
+	}
+	for version := int64(2); version <= x.versions; version++ {
+		name := manifest.PolicyName(version)
+		sealed, err := archive.ReadAll(ctx, x.To, name, manifest.MaxPolicy)
+		if err != nil {
+			return fmt.Errorf("target: %w", missing(name, err))
+		}
+		if !bytes.Equal(sealed, x.From.sealed[version-1]) {
+			return fmt.Errorf("the target's %s is not that of this archive: %w", name, fs.ErrExist)
+		}
 	}
 	return nil
 }
@@ -355,15 +371,21 @@ func (x *copier) head(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	policy := item{
-		Object: manifest.Object{Name: manifest.PolicyName(1), Size: int64(len(x.policy)), SHA256: manifest.Sum(x.policy)},
-		lock:   lock, data: x.policy, listed: x.begun, same: x.begun, differs: x.sameArchive,
+	for i, sealed := range x.From.sealed {
+		version := int64(i) + 1
+		there := x.begun && version <= x.versions
+		policy := item{
+			Object: manifest.Object{Name: manifest.PolicyName(version), Size: int64(len(sealed)), SHA256: manifest.Sum(sealed)},
+			lock:   lock, data: sealed, listed: there, same: there, differs: x.sameArchive,
+		}
+		if x.failed() {
+			return nil
+		}
+		if _, err := x.bring(ctx, policy, nil); err != nil {
+			return err
+		}
 	}
-	if x.failed() {
-		return nil
-	}
-	_, err = x.bring(ctx, policy, nil)
-	return err
+	return nil
 }
 
 // texts lists the texts the policy names. A target that is no archive yet and
@@ -508,7 +530,7 @@ func (x *copier) readPage(ctx context.Context, e Entry, t manifest.TableEntry, r
 	if it.data, err = x.fetch(ctx, it.Object); err != nil {
 		return nil, err
 	}
-	page, err := manifest.OpenPage(it.data, x.From.Policy)
+	page, err := manifest.OpenPage(it.data, x.From.Policy.At(e.Manifest.Seq))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", it.Name, err)
 	}

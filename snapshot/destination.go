@@ -22,6 +22,7 @@ type destination struct {
 	*Archive
 	signers []manifest.Signer // of this archive; the first is an exporter
 	several bool              // errors have to say which archive they are about
+	policy  *manifest.Policy  // the version in force for the snapshot
 	now     func() time.Time
 
 	plan     *manifest.Plan
@@ -46,7 +47,7 @@ type rangeResult struct {
 
 // destinations checks that the archives can be exported to, and finds who signs
 // in each.
-func destinations(archives []*Archive, signers []manifest.Signer, now func() time.Time) ([]*destination, error) {
+func destinations(ctx context.Context, archives []*Archive, signers []manifest.Signer, now func() time.Time) ([]*destination, error) {
 	if len(archives) == 0 {
 		return nil, errors.New("no archive to write to")
 	}
@@ -59,17 +60,21 @@ func destinations(archives []*Archive, signers []manifest.Signer, now func() tim
 			}
 		}
 		d := &destination{Archive: a, several: len(archives) > 1, now: now, sure: map[string]bool{}}
+		var err error
+		if d.policy, _, err = a.InForce(ctx); err != nil {
+			return nil, d.blame(err)
+		}
 		for _, s := range signers {
-			if len(archives) == 1 || signsIn(a.Policy, s) != "" {
+			if len(archives) == 1 || signsIn(d.policy, s) != "" {
 				d.signers = append(d.signers, s)
 				used[s.Key()] = true
 			}
 		}
-		if err := a.Policy.Check(d.signers...); err != nil {
+		if err := d.policy.Check(d.signers...); err != nil {
 			return nil, d.blame(err)
 		}
 		slices.SortStableFunc(d.signers, func(s, t manifest.Signer) int {
-			return strings.Compare(signsIn(a.Policy, s), signsIn(a.Policy, t)) // exporter before notary
+			return strings.Compare(signsIn(d.policy, s), signsIn(d.policy, t)) // exporter before notary
 		})
 		all = append(all, d)
 	}
@@ -267,7 +272,11 @@ func (d *destination) take(ctx context.Context, chain []Entry, id string) error 
 	if err != nil {
 		return fmt.Errorf("snapshot: resume %s: %w", id, missing(manifest.PlanName(id), err))
 	}
-	plan, err := manifest.OpenPlan(sealed, d.Policy)
+	policy := d.policy
+	if d.done != nil {
+		policy = d.Policy.At(d.done.Manifest.Seq)
+	}
+	plan, err := manifest.OpenPlan(sealed, policy)
 	if err != nil {
 		return fmt.Errorf("snapshot: resume %s: %w", id, err)
 	}
@@ -292,7 +301,7 @@ func (d *destination) finishedRange(ctx context.Context, table, n int) error {
 	if err != nil {
 		return err
 	}
-	page, err := manifest.OpenPage(sealed, d.Policy)
+	page, err := manifest.OpenPage(sealed, d.policy)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -372,7 +381,8 @@ func (d *destination) objects() []manifest.Object {
 }
 
 // commit makes the results a snapshot, unless a rival run of the same export has
-// done so.
+// done so. The policy is looked at again right before, and the last time when the
+// manifest is signed: one put under a version that has been replaced would be void.
 func (d *destination) commit(ctx context.Context, m *manifest.Manifest) error {
 	for {
 		chain, err := d.Chain(ctx)
@@ -386,6 +396,10 @@ func (d *destination) commit(ctx context.Context, m *manifest.Manifest) error {
 		if len(chain) > 0 {
 			m.Prev = chain[len(chain)-1].Digest
 		}
+		if err := d.stillInForce(ctx, m.Seq); err != nil {
+			return err
+		}
+		m.Policy = d.policy.Digest()
 		m.Finished = stamp(d.now)
 		if m.Finished.Before(m.Started.Time) {
 			m.Finished = m.Started // the clock was set back, or is another host's
@@ -393,6 +407,9 @@ func (d *destination) commit(ctx context.Context, m *manifest.Manifest) error {
 		sealed, err := manifest.Seal(ctx, m, d.signers...)
 		if err != nil {
 			return fmt.Errorf("snapshot: seal manifest %d: %w", m.Seq, sealing(err))
+		}
+		if err := d.stillInForce(ctx, m.Seq); err != nil {
+			return err
 		}
 		err = d.put(ctx, manifest.ManifestName(m.Seq), sealed, false)
 		if errors.Is(err, fs.ErrExist) {
@@ -406,12 +423,23 @@ func (d *destination) commit(ctx context.Context, m *manifest.Manifest) error {
 	}
 }
 
-// manifest states the results, with the place in the chain left open.
+// stillInForce makes sure that what was signed so far is signed as the version of the
+// policy that is in force for manifest seq asks.
+func (d *destination) stillInForce(ctx context.Context, seq int64) error {
+	if err := d.renewed(ctx); err != nil {
+		return err
+	}
+	if now := d.Policy.At(seq); !now.Alike(d.policy) {
+		return fmt.Errorf("snapshot: commit: the policy has changed since the export began: for snapshot %d version %d is in force; resume the export with the keys that count there, or begin a new one if the key that signed its plan does not", seq, now.Version)
+	}
+	return nil
+}
+
+// manifest states the results, with the place in the chain and the policy left open.
 func (d *destination) manifest(tool, build string) *manifest.Manifest {
 	m := &manifest.Manifest{
 		Format:      d.plan.Format,
 		Archive:     d.Policy.ID(),
-		Policy:      d.Policy.ID(),
 		Snapshot:    d.plan.Snapshot,
 		Tool:        tool,
 		Build:       build,
@@ -464,7 +492,10 @@ func (d *destination) protect(ctx context.Context) {
 
 // ownObjects are the objects every snapshot of an archive needs to be read.
 func ownObjects(p *manifest.Policy) []string {
-	names := []string{manifest.PolicyName(1), manifest.StoreName(p.ID())}
+	names := []string{manifest.StoreName(p.ID())}
+	for version := range p.Version {
+		names = append(names, manifest.PolicyName(version+1))
+	}
 	for _, f := range p.Files {
 		names = append(names, f.Name)
 	}

@@ -97,7 +97,7 @@ func (e Export) Run(ctx context.Context) ([]Exported, error) {
 	if e.ChunkBytes < MinChunkBytes || e.ChunkBytes > MaxChunkBytes {
 		return nil, fmt.Errorf("snapshot: export: chunks of %d bytes; they can have %d to %d", e.ChunkBytes, MinChunkBytes, MaxChunkBytes)
 	}
-	to, err := destinations(e.To, e.Signers, e.Now)
+	to, err := destinations(ctx, e.To, e.Signers, e.Now)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: export: %w", err)
 	}

@@ -194,8 +194,12 @@ func (v *verifier) shadows(ctx context.Context, verified []Entry) error {
 	if !ok {
 		return nil
 	}
-	own := ownObjects(v.Archive.Policy)
-	prefixes := append([]string{"policy/", "manifests/"}, own[1:]...)
+	prefixes := []string{"policy/", "manifests/"}
+	for _, name := range ownObjects(v.Archive.Policy) {
+		if !strings.HasPrefix(name, "policy/") {
+			prefixes = append(prefixes, name)
+		}
+	}
 	for _, e := range verified {
 		prefixes = append(prefixes, snapshotPrefix(e.Manifest.Snapshot))
 	}

@@ -165,7 +165,7 @@ func somePages(ctx context.Context, a *Archive, e Entry, t manifest.TableEntry) 
 			if err != nil {
 				return missing(object.Name, err)
 			}
-			if pages[i], err = manifest.OpenPage(sealed, a.Policy); err == nil {
+			if pages[i], err = manifest.OpenPage(sealed, a.Policy.At(e.Manifest.Seq)); err == nil {
 				err = pages[i].Matches(e.Manifest, t, ref)
 			}
 			if err != nil {

@@ -288,12 +288,16 @@ func (x *thawing) entries(ctx context.Context, a *Archive) ([]Entry, error) {
 // frozen: what else is read cannot be known then.
 func (x *thawing) head(ctx context.Context) (frozen bool, err error) {
 	head := []manifest.Object{{Name: manifest.PolicyName(1), Size: -1}}
-	for object, err := range x.Store.List(ctx, "manifests/") {
-		if err != nil {
-			return false, err
-		}
-		if _, ok := manifest.ParseManifestName(object.Name); ok {
-			head = append(head, manifest.Object{Name: object.Name, Size: object.Size})
+	for _, prefix := range []string{"policy/", "manifests/"} {
+		for object, err := range x.Store.List(ctx, prefix) {
+			if err != nil {
+				return false, err
+			}
+			_, isManifest := manifest.ParseManifestName(object.Name)
+			version, isPolicy := manifest.ParsePolicyName(object.Name)
+			if isManifest || isPolicy && version > 1 {
+				head = append(head, manifest.Object{Name: object.Name, Size: object.Size})
+			}
 		}
 	}
 	x.needs = append(x.needs, head...)

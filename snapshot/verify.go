@@ -329,7 +329,7 @@ func checkPlan(ctx context.Context, a *Archive, e Entry) error {
 	if err != nil {
 		return missing(object.Name, err)
 	}
-	if _, err := manifest.OpenPlan(sealed, a.Policy); err != nil {
+	if _, err := manifest.OpenPlan(sealed, a.Policy.At(e.Manifest.Seq)); err != nil {
 		return fmt.Errorf("%s: %w", object.Name, err)
 	}
 	return nil
