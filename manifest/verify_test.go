@@ -228,3 +228,94 @@ func edit(name, old, new string) func(*testing.T, string, *fixture) {
 		writeObject(t, dir, name, bytes.Replace(data, []byte(old), []byte(new), 1))
 	}
 }
+
+// writeRotated lays out an archive whose second snapshot is under a second version of
+// the policy.
+func writeRotated(t *testing.T) (dir string, f *fixture, trust Trust) {
+	t.Helper()
+	dir, f, _ = writeArchive(t)
+	next := f.rotated(t)
+	next.From, next.Keys[0].Revoked = 2, 2
+	sealed := f.sealNext(t, next, f.exporter, f.notary, f.stranger)
+	p := must(OpenNextPolicy(sealed, f.policy))(t)
+	writeObject(t, dir, PolicyName(2), sealed)
+	second := f.secondUnder(t, p.Digest(), f.stranger, f.notary)
+	writeSnapshot(t, dir, &second)
+	return dir, f, Trust{Archive: p.ID(), Seq: 2, Head: Sum(second.sealed)}.WithPolicy(p)
+}
+
+// secondUnder is the second snapshot, signed by others under another policy.
+func (f *fixture) secondUnder(t *testing.T, policy Hash, signers ...Signer) snapshotFixture {
+	t.Helper()
+	other := *f
+	other.exporter = signers[0]
+	s := other.following(t)
+	s.manifest.Policy = policy
+	s.sealed = must(Seal(t.Context(), s.manifest, signers...))(t)
+	return s
+}
+
+func TestScriptFollowsThePolicy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts many processes")
+	}
+	tests := []struct {
+		name   string
+		code   int
+		says   string
+		tamper func(t *testing.T, dir string, f *fixture)
+	}{
+		{"as it is", 0, "ok  policy 2, from manifest 2 on: 3 keys, 2 must sign, and of groups witnesses=1", func(*testing.T, string, *fixture) {}},
+		{"second version hidden", 10, "signed by 1 trusted keys", remove(PolicyName(2))},
+		{"first version again", 11, "holds version 1", func(t *testing.T, dir string, f *fixture) {
+			writeObject(t, dir, PolicyName(2), f.sealedPolicy)
+		}},
+		{"a version left out", 12, "version 3 of the policy is missing", func(t *testing.T, dir string, f *fixture) {
+			writeObject(t, dir, PolicyName(4), f.sealedPolicy)
+		}},
+		{"a version the old one does not agree to", 10, "policy/00000002.dsse.json is signed by 1 trusted keys", func(t *testing.T, dir string, f *fixture) {
+			next := f.rotated(t)
+			writeObject(t, dir, PolicyName(2), f.sealNext(t, next, f.notary, f.stranger))
+		}},
+		{"a version by the old one alone", 10, "void exporter-prod; ok notary; missing exporter-2", func(t *testing.T, dir string, f *fixture) {
+			next := f.rotated(t)
+			writeObject(t, dir, PolicyName(2), f.sealNext(t, next, f.exporter, f.notary))
+		}},
+		{"a manifest under the old version", 10, "made under version 1 of the policy; version 2 is in force", func(t *testing.T, dir string, f *fixture) {
+			s := f.secondUnder(t, f.policy.ID(), f.stranger, f.notary)
+			writeSnapshot(t, dir, &s)
+		}},
+		{"a manifest by the revoked key", 10, "void exporter-prod; ok notary; missing exporter-2", func(t *testing.T, dir string, f *fixture) {
+			s := f.secondUnder(t, f.policy.ID(), f.exporter, f.notary)
+			writeSnapshot(t, dir, &s)
+		}},
+		{"a manifest that nobody of the group signed", 10, "by 1 trusted keys, 2 needed; 0 of group witnesses, 1 needed; void exporter-prod; missing notary; ok exporter-2", func(t *testing.T, dir string, f *fixture) {
+			s := f.secondUnder(t, f.policy.ID(), f.stranger, f.exporter)
+			writeSnapshot(t, dir, &s)
+		}},
+		{"a manifest under a version that is not here", 11, "a newer one is hidden", func(t *testing.T, dir string, f *fixture) {
+			s := f.secondUnder(t, Hash{7}, f.stranger, f.notary)
+			writeSnapshot(t, dir, &s)
+		}},
+		{"pages by the revoked key", 10, "plan.dsse.json is signed by 0 trusted keys", func(t *testing.T, dir string, f *fixture) {
+			next := f.rotated(t)
+			next.From, next.Keys[0].Revoked = 2, 2
+			p := f.openNext(t, next, f.exporter, f.notary, f.stranger)
+			s := f.following(t)
+			s.manifest.Policy = p.Digest()
+			s.sealed = must(Seal(t.Context(), s.manifest, f.stranger, f.notary))(t)
+			writeSnapshot(t, dir, &s)
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			dir, f, trust := writeRotated(t)
+			test.tamper(t, dir, f)
+			out, code := runScript(t, dir, trust.Archive.String())
+			if code != test.code || !strings.Contains(out, test.says) {
+				t.Errorf("exit code %d, want %d and %q:\n%s", code, test.code, test.says, out)
+			}
+		})
+	}
+}

@@ -28,6 +28,7 @@ re_hash='^[0-9a-f]{64}$'
 re_snapshot='^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$'
 re_table='^[A-Za-z_][A-Za-z0-9_]{0,254}([.]meta)?$'
 re_chunk='^r[0-9]{4}(\.[1-9][0-9]{0,3})?-[0-9]{6}\.parquet$'
+re_seq='^(0|[1-9][0-9]{0,7})$'
 re_file='^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$'
 
 fail() {
@@ -120,63 +121,164 @@ signed_by() {
   return 1
 }
 
-# need_signatures NUMBER [ROLE] counts the keys of the policy that signed.
+# counts KIND KEY SEQ reports whether a key's signature of a document counts for
+# manifest SEQ; 0 is none in particular. Of pages and plans, which the manifest names,
+# only the version of the policy itself can take a key out.
+counts() {
+  local kind=$1 key=$2 seq=$3 until=${key_revoked[$2]} any
+  any=${revoked_from[${key_id[key]}]:-0}
+  if [ "$kind" != page ] && [ "$any" != 0 ] && { [ "$until" = 0 ] || [ "$any" -lt "$until" ]; }; then
+    until=$any
+  fi
+  [ "$seq" = 0 ] || { [ "${key_from[key]}" -le "$seq" ] && { [ "$until" = 0 ] || [ "$seq" -lt "$until" ]; }; }
+}
+
+# need_signatures KIND VERSION SEQ checks that enough keys of a version of the policy
+# signed a document: a policy; a manifest, which officers do not sign; or a page or a
+# plan, which any exporter may.
 need_signatures() {
-  local need=$1 role=${2:-} n=0 key who=
-  for key in "${!key_id[@]}"; do
-    [ -z "$role" ] || [ "${key_role[key]}" = "$role" ] || continue
-    if signed_by "$key"; then
-      n=$((n + 1))
+  local kind=$1 version=$2 seq=$3 need n=0 key who= group short= enough=yes
+  local -A of_group=() asked=()
+  need=${policy_threshold[version]}
+  [ "$kind" != page ] || need=1
+  for ((key = policy_key[version]; key < policy_key[version + 1]; key++)); do
+    case $kind in
+      page) [ "${key_role[key]}" = exporter ] || continue ;;
+      manifest) [ "${key_role[key]}" != officer ] || continue ;;
+    esac
+    group=${key_group[key]} asked[$group]=yes
+    if ! counts "$kind" "$key" "$seq"; then
+      who+="; void ${key_name[key]}"
+    elif signed_by "$key"; then
+      n=$((n + 1)) of_group[$group]=$((${of_group[$group]:-0} + 1))
       who+="; ok ${key_name[key]}"
     else
       who+="; missing ${key_name[key]}"
     fi
   done
-  [ "$n" -ge "$need" ] || fail 10 "$doc is signed by $n trusted keys, $need needed$who"
+  [ "$n" -ge "$need" ] || enough=
+  if [ "$kind" != page ]; then
+    for group in ${policy_groups[version]}; do
+      if [ -n "${asked[${group%=*}]:-}" ] && [ "${of_group[${group%=*}]:-0}" -lt "${group#*=}" ]; then
+        enough= short+="; ${of_group[${group%=*}]:-0} of group ${group%=*}, ${group#*=} needed"
+      fi
+    done
+  fi
+  [ -n "$enough" ] || fail 10 "$doc is signed by $n trusted keys, $need needed$short$who"
 }
 
-# load_keys reads the keys of the policy in $tmp/body. The same key under two
+# load_keys VERSION reads the keys of the policy in $tmp/body. The same key under two
 # names would count twice, so it is refused.
 load_keys() {
-  local name role algorithm spki id other n=0
-  ask '.keys[] | [.name, .role, .algorithm, .spki] | @tsv' >"$tmp/list"
-  while IFS=$'\t' read -r name role algorithm spki; do
+  local name role algorithm spki group from revoked id i n=${#key_id[@]}
+  policy_key[$1]=$n
+  ask '.keys[] | [.name, .role, .algorithm, .spki, .group // "-", .from // 0, .revoked // 0] | @tsv' >"$tmp/list"
+  while IFS=$'\t' read -r name role algorithm spki group from revoked; do
     case $algorithm in
       ed25519) [[ $spki =~ ^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$ ]] ;;
       ecdsa-p256) [[ $spki =~ ^MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE[A-Za-z0-9+/]{86}==$ ]] ;;
       *) false ;;
     esac || fail 13 "$doc: key $name is not a key of $algorithm"
+    [[ $name =~ $re_file && $role =~ ^(exporter|notary|officer)$ && $from =~ $re_seq && $revoked =~ $re_seq ]] ||
+      fail 13 "$doc: name, role or numbers of a key"
+    [[ $group = - || $group =~ $re_file ]] || fail 13 "$doc: group of key $name"
     printf '%s' "$spki" | base64 -d >"$tmp/spki" || fail 13 "$doc: key $name is not base64"
     id=$(sha256 <"$tmp/spki")
-    for other in ${key_id[@]+"${key_id[@]}"}; do
-      [ "$other" != "$id" ] || fail 13 "$doc: key $name is there twice"
+    for ((i = policy_key[$1]; i < n; i++)); do
+      [ "${key_id[i]}" != "$id" ] || fail 13 "$doc: key $name is there twice"
     done
     printf -- '-----BEGIN PUBLIC KEY-----\n%s\n-----END PUBLIC KEY-----\n' "$(fold -w 64 <<<"$spki")" >"$tmp/key$n.pem"
     key_name[n]=$name key_role[n]=$role key_algorithm[n]=$algorithm key_id[n]=$id
+    key_group[n]=$group key_from[n]=$from key_revoked[n]=$revoked
     n=$((n + 1))
   done <"$tmp/list"
+  policy_key[$1 + 1]=$n
+}
+
+# revoke VERSION notes the keys a version of the policy revokes. None is taken back.
+revoke() {
+  local key was
+  for ((key = policy_key[$1]; key < policy_key[$1 + 1]; key++)); do
+    was=${revoked_from[${key_id[key]}]:-0}
+    if [ "$was" != 0 ] && { [ "${key_revoked[key]}" = 0 ] || [ "${key_revoked[key]}" -gt "$was" ]; }; then
+      fail 13 "$doc takes back key ${key_name[key]}, which was revoked"
+    fi
+    [ "${key_revoked[key]}" = 0 ] || revoked_from[${key_id[key]}]=${key_revoked[key]}
+  done
+}
+
+# check_version VERSION checks a version of the policy, and that the one before it
+# agrees to it.
+check_version() {
+  local version=$1 format number from prev salt threshold groups digest
+  printf -v doc 'policy/%08d.dsse.json' "$version"
+  open_envelope "$doc" application/vnd.otsnap.policy+json
+  digest=$(sha256 <"$tmp/body")
+  if [ "$version" = 1 ]; then
+    archive=$digest
+    if [ -n "$want_archive" ] && [ "$archive" != "$want_archive" ]; then
+      fail 10 "this archive is $archive, you asked for $want_archive"
+    fi
+  fi
+  ask '[.format, .version, .from // 1, .prev // "-", .salt, .threshold, ([.groups // [] | .[] | "\(.name)=\(.threshold)"] | join(" "))] | @tsv' >"$tmp/list"
+  IFS=$'\t' read -r format number from prev salt threshold groups <"$tmp/list"
+  check_format "$format"
+  [[ $threshold =~ ^[1-9][0-9]?$ && $from =~ ^[1-9][0-9]{0,7}$ ]] || fail 13 "$doc: threshold $threshold, from $from"
+  [[ $groups =~ ^([A-Za-z0-9][A-Za-z0-9._@-]{0,63}=[1-9][0-9]?( |$))*$ ]] || fail 13 "$doc: groups"
+  if [ "$version" != 1 ]; then
+    need_signatures policy "$((version - 1))" "$from"
+    [ "$number" = "$version" ] || fail 11 "$doc holds version $number of the policy"
+    [ "$prev" = "${policy_digest[version - 1]}" ] || fail 11 "$doc does not follow the version before it"
+    [ "$from" -ge "${policy_from[version - 1]}" ] || fail 13 "$doc is from manifest $from on, the version before it from a later one"
+    [ "$salt" = "$policy_salt" ] || fail 13 "$doc has another salt"
+    holds 'a file of the version before is left out' --slurpfile before "$tmp/files" '.files as $f | $before[0] - $f == []'
+  fi
+  [ "$number" = "$version" ] || fail 13 "$doc holds version $number of the policy"
+  ask .files >"$tmp/files"
+  policy_from[version]=$from policy_threshold[version]=$threshold policy_digest[version]=$digest
+  policy_groups[version]=$groups policy_salt=$salt
+  load_keys "$version"
+  revoke "$version"
+  need_signatures policy "$version" "$from"
+  echo "ok  policy $version, from manifest $from on: $((policy_key[version + 1] - policy_key[version])) keys, $threshold must sign${groups:+, and of groups $groups}"
 }
 
 check_policy() {
-  local name sha format
-  open_envelope policy/00000001.dsse.json application/vnd.otsnap.policy+json
-  archive=$(sha256 <"$tmp/body")
-  if [ -n "$want_archive" ] && [ "$archive" != "$want_archive" ]; then
-    fail 10 "this archive is $archive, you asked for $want_archive"
-  fi
-  ask '[.format, .threshold] | @tsv' >"$tmp/list"
-  read -r format threshold <"$tmp/list"
-  check_format "$format"
-  load_keys
-  [[ $threshold =~ ^[1-9][0-9]?$ ]] || fail 13 "$doc: threshold $threshold"
-  need_signatures "$threshold"
-  echo "ok  policy, ${#key_id[@]} keys, $threshold must sign"
-  ask '.files[] | [.name, .sha256] | @tsv' >"$tmp/list"
+  local file name sha n=0 version
+  [ -f policy/00000001.dsse.json ] || fail 12 "policy/00000001.dsse.json is missing"
+  for file in policy/*; do
+    name=${file#policy/}
+    [[ $name =~ ^[0-9]{8}\.dsse\.json$ ]] || continue
+    n=$((n + 1))
+    [ "$((10#${name:0:8}))" = "$n" ] || fail 12 "version $n of the policy is missing, though $name is there"
+  done
+  for ((version = 1; version <= n; version++)); do
+    check_version "$version"
+  done
+  newest_policy=$n
+  jq -r '.[] | [.name, .sha256] | @tsv' "$tmp/files" >"$tmp/list" || fail 13 "$doc: files"
   while IFS=$'\t' read -r name sha; do
     [[ $name =~ $re_file && $sha =~ $re_hash ]] || fail 13 "$doc: file name or digest"
     check_file "$name" "$sha"
     echo "ok  $name"
   done <"$tmp/list"
+}
+
+# in_force SEQ finds the version of the policy by which a manifest and what it names
+# are judged, whatever they say.
+in_force() {
+  number=$1
+  for ((version = newest_policy; policy_from[version] > number && version > 1; version--)); do :; done
+}
+
+# check_named DIGEST checks which version of the policy a manifest names.
+check_named() {
+  local v
+  [ "$1" != "${policy_digest[version]}" ] || return 0
+  for v in "${!policy_digest[@]}"; do
+    [ "$1" != "${policy_digest[v]}" ] || fail 10 "$doc was made under version $v of the policy; version $version is in force for it"
+  done
+  fail 11 "$doc was made under a version of the policy that is not here: a newer one is hidden or deleted"
 }
 
 # A jq function: sum(f) adds up the totals f finds in the elements of an array.
@@ -185,15 +287,16 @@ totals='def sum(f): reduce .[] as $x ({chunks: 0, rows: 0, cells: 0, raw_bytes: 
 
 # check_manifest NUMBER DIGEST-BEFORE
 check_manifest() {
-  local number=$1 before=$2 file format archive_id policy seq prev snapshot plan n table summary
+  local before=$2 file format archive_id policy seq prev snapshot plan n table summary
+  in_force "$1"
   printf -v file 'manifests/%08d.dsse.json' "$number"
   open_envelope "$file" application/vnd.in-toto+json
-  need_signatures "$threshold"
+  need_signatures manifest "$version" "$number"
   ask '.predicate | [.format, .archive, .policy, .seq, .prev, .snapshot, .plan, (.tables | length)] | @tsv' >"$tmp/list"
   IFS=$'\t' read -r format archive_id policy seq prev snapshot plan n <"$tmp/list"
   check_format "$format"
   [ "$archive_id" = "$archive" ] || fail 10 "$doc belongs to another archive"
-  [ "$policy" = "$archive" ] || fail 10 "$doc was made under another policy"
+  check_named "$policy"
   [ "$seq" = "$number" ] || fail 11 "$doc holds manifest $seq"
   [ "$prev" = "$before" ] || fail 11 "$doc does not follow the manifest before it"
   [[ $snapshot =~ $re_snapshot && $plan =~ $re_hash && $n =~ ^[0-9]+$ ]] || fail 13 "$doc: snapshot or plan"
@@ -228,7 +331,7 @@ check_plan() {
   local file=snapshots/$1/plan.dsse.json
   check_file "$file" "$2"
   open_envelope "$file" application/vnd.otsnap.plan+json
-  need_signatures 1 exporter
+  need_signatures page "$version" "$number"
   [ "$(ask '"\(.archive) \(.snapshot)"')" = "$archive $1" ] || fail 13 "$doc belongs to another snapshot"
 }
 
@@ -257,7 +360,7 @@ check_page() {
   printf -v file '%s/r%04d.dsse.json' "$dir" "$4"
   check_file "$file" "$5" "$6"
   open_envelope "$file" application/vnd.otsnap.page+jsonl
-  need_signatures 1 exporter
+  need_signatures page "$version" "$number"
   head -n 1 "$tmp/body" >"$tmp/head"
   tail -n +2 "$tmp/body" >"$tmp/chunks"
   cat "$tmp/chunks" >>"$tmp/lines"
@@ -354,13 +457,16 @@ main() {
   done
   tmp=$(mktemp -d) || cannot "no place for temporary files"
   trap 'rm -rf "$tmp"' EXIT
-  key_name=() key_role=() key_algorithm=() key_id=()
+  key_name=() key_role=() key_algorithm=() key_id=() key_group=() key_from=() key_revoked=()
+  policy_key=() policy_from=() policy_threshold=() policy_groups=() policy_digest=()
+  declare -gA revoked_from=()
 
   check_policy
   check_chain
 
   echo
   echo "archive  $archive"
+  echo "policy   $newest_policy ${policy_digest[newest_policy]}"
   echo "newest   $newest $head"
   echo "Everything the manifests name is here and is what was signed."
   if [ -z "$want_archive" ]; then
@@ -369,7 +475,7 @@ main() {
   fi
   if [ -z "$want_seq" ]; then
     echo "UNPROVEN: nothing seen before was given, so newer snapshots may be hidden."
-    echo "Compare the newest line with the number and digest noted down earlier."
+    echo "Compare the policy and the newest line with the numbers and digests noted down earlier."
   fi
 }
 
