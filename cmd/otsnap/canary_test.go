@@ -34,6 +34,8 @@ const (
 	canaryS3Token    = "canaryS3Token2gX7cYw"
 	canaryProxy      = "canaryProxyPassword8zM"
 	canaryFile       = "canaryCredentialsFile4bN"
+	canaryPass       = "canaryPassphraseInAVariable6tH"
+	canaryPassFile   = "canaryPassphraseInAFile2vE"
 )
 
 // canary runs the program with such secrets, and keeps all that it writes.
@@ -80,7 +82,7 @@ func newCanary(t *testing.T) *canary {
 		"TMPDIR=" + filepath.Join(c.work, "tmp"), "HOME=" + filepath.Join(c.work, "home"),
 		"XDG_CONFIG_HOME=" + filepath.Join(c.work, "config"), "XDG_STATE_HOME=" + filepath.Join(c.work, "state"), "XDG_CACHE_HOME=" + filepath.Join(c.work, "cache"),
 	}
-	for _, secret := range []string{canaryTable, canaryTableToken, canaryOSS, canaryOSSToken, canaryS3, canaryS3Token, canaryProxy, canaryFile} {
+	for _, secret := range []string{canaryTable, canaryTableToken, canaryOSS, canaryOSSToken, canaryS3, canaryS3Token, canaryProxy, canaryFile, canaryPass, canaryPassFile} {
 		c.secrets[secret] = []byte(secret)
 	}
 	return c
@@ -162,6 +164,7 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 	c.works("copy", bucket, filepath.Join(c.work, "archive", "copy"))
 	c.wrongKeys(archive, bucket, key)
 	c.hostileServers(archive, key)
+	c.passphrases(archive)
 	c.nothingFound()
 }
 
@@ -213,6 +216,36 @@ func (c *canary) wrongKeys(archive, bucket, key string) {
 		c.fails("export", c.source, archive, "--key", key, "--credentials", file)
 	}
 	c.fails("export", "http://id:"+canaryTable+"@127.0.0.1:1?instance=shop", archive, "--key", key)
+}
+
+// passphrases are of keys that sign, and of keys they do not fit.
+func (c *canary) passphrases(archive string) {
+	c.t.Helper()
+	file := filepath.Join(c.dir, "passphrase")
+	if err := os.WriteFile(file, []byte(canaryPassFile+"\n"), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	talker := filepath.Join(c.dir, "talker")
+	if err := os.WriteFile(talker, []byte("#!/bin/sh\nenv >&2\nenv\nexit 3\n"), 0o755); err != nil {
+		c.t.Fatal(err)
+	}
+	locked, other := filepath.Join(c.dir, "locked.pem"), filepath.Join(c.work, "archive", "locked")
+	c.works("key", "gen", "--out", locked, "--passphrase-file", file)
+	c.works("init", other, "--key", locked, "--passphrase-file", file, "--json")
+	c.works("export", c.source, other, "--key", locked, "--passphrase-file", file)
+	c.with([]string{"OTSNAP_KEY_PASSPHRASE=" + canaryPass}, func() {
+		c.fails("export", c.source, other, "--key", locked)
+		c.fails("export", c.source, other, "--key", "exec:"+filepath.Join(c.dir, "nowhere"), "--json")
+		c.works("key", "gen", "--out", filepath.Join(c.dir, "locked2.pem"), "--passphrase")
+		c.works("key", "show", filepath.Join(c.dir, "locked2.pem"), "--json")
+	})
+	// A program that signs is given what key services may need, and nothing else.
+	none := []string{"OTSNAP_KEY_PASSPHRASE=" + canaryPass}
+	for _, name := range []string{"OSS_ACCESS_KEY_SECRET", "OSS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
+		none = append(none, name+"=")
+	}
+	c.with(none, func() { c.fails("key", "show", "exec:"+talker) })
+	c.fails("export", c.source, archive, "--key", file) // the passphrase in place of the key
 }
 
 // hostileServers answer with whatever they were sent, as some proxies do.
