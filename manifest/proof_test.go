@@ -396,3 +396,15 @@ func FuzzOpenProof(f *testing.F) {
 		}
 	})
 }
+
+func TestFormatDocumentSaysWhatAProofIs(t *testing.T) {
+	document := string(must(os.ReadFile("FORMAT.md"))(t))
+	for _, name := range members(reflect.TypeFor[Proof]()) {
+		if !strings.Contains(document, "`"+name+"`") {
+			t.Errorf("FORMAT.md has no member %s", name)
+		}
+	}
+	if !strings.Contains(document, fmt.Sprint(MaxProof)) {
+		t.Errorf("FORMAT.md does not have %d", MaxProof)
+	}
+}
