@@ -304,6 +304,8 @@ func attacks() []attack {
 			spki := func(k manifest.Signer) string { return base64.StdEncoding.EncodeToString(k.Key().SPKI()) }
 			return strings.Replace(payload, spki(s.two), spki(s.stranger), 1)
 		})},
+		{"a next policy signed by one stolen key", 2, manifest.ErrUntrusted, untrusted, nextPolicy(func(s *scene) []manifest.Signer { return []manifest.Signer{s.one} })},
+		{"a next policy signed by the keys it brings", 2, manifest.ErrUntrusted, untrusted, nextPolicy(func(s *scene) []manifest.Signer { return []manifest.Signer{s.one, s.stranger} })},
 		{"the policy deleted", 2, fs.ErrNotExist, rollback, func(s *scene) map[string][]byte { return s.put(map[string][]byte{manifest.PolicyName(1): nil}) }},
 	}, envelopeAttacks(), signedAttacks())
 }
@@ -453,6 +455,17 @@ func onPolicy(change func(s *scene, payload string) string) func(*scene) map[str
 	}
 }
 
+// nextPolicy puts a second version of the policy there, in which a stranger's key is
+// in place of one of the two.
+func nextPolicy(by func(*scene) []manifest.Signer) func(*scene) map[string][]byte {
+	return func(s *scene) map[string][]byte {
+		p := policyOf(2, s.one, s.stranger)
+		p.Version, p.Prev, p.From, p.Files = 2, s.id, 3, manifest.FileRefs(manifest.Files())
+		e, _ := s.unseal(manifest.PolicyName(1))
+		return s.put(map[string][]byte{manifest.PolicyName(2): s.seal(e.PayloadType, string(s.json(p)), by(s)...)})
+	}
+}
+
 // TestAttacks attacks an archive in every way, and sees to it that verify and
 // restore refuse it for the reason named, that nothing is restored, and that the
 // program ends with the exit code.
@@ -593,7 +606,9 @@ var threats = []threat{
 	{"steals one signing key", []string{
 		"a manifest signed again by one of two", "a manifest signed by one of two and a stranger", "one signature twice", "one signature under the id of both keys",
 		"snapshot/tamper_test.go TestOneSignatureOfTwoIsRefusedBeforeAChunkIsRead",
-		"manifest/policy_chain_test.go TestNextPolicyNeedsBothThresholds", "manifest/policy_chain_test.go TestARevokedKeyIsNotTakenBack", "manifest/policy_chain_test.go TestOneOfEachGroup"},
+		"manifest/policy_chain_test.go TestNextPolicyNeedsBothThresholds", "manifest/policy_chain_test.go TestARevokedKeyIsNotTakenBack", "manifest/policy_chain_test.go TestOneOfEachGroup",
+		"a next policy signed by one stolen key", "a next policy signed by the keys it brings",
+		"snapshot/policy_test.go TestPoliciesThatAreRefused", "snapshot/policy_test.go TestAttackerWithTheOldKey"},
 		[]string{"no command applies the version of a policy that revokes a key"}},
 	{"steals all keys that are needed", []string{
 		"a fork by all keys, and it was not seen before", "a fork by all keys, and the other was seen"},
@@ -604,7 +619,8 @@ var threats = []threat{
 	{"signs a malicious manifest", []string{
 		"signed: a chunk of 2^40 bytes", "signed: a negative count", "signed: a member twice", "signed: a count as 1e1", "signed: a count that is null", "signed: half a surrogate pair",
 		"signed: a path as the name of a chunk", "signed: a path as a digest", "signed: a chunk twice", "signed: chunks that overlap",
-		"manifest/golden_test.go TestBadFilesFailWithTheNamedError"}, nil},
+		"manifest/golden_test.go TestBadFilesFailWithTheNamedError"},
+		[]string{"of a chunk whose footer names too narrow bounds, conditions leave out rows, and no level of verify holds the bounds to the rows"}},
 	{"plays tricks with envelopes", []string{
 		"a second payload", "a second payload in capitals", "base64 with line breaks", "an algorithm named in the envelope", "a page that is called a manifest",
 		"manifest/envelope_test.go TestEnvelopeIsStrict", "manifest/envelope_test.go TestNoDocumentPassesForAnother"}, nil},

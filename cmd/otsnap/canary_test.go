@@ -130,6 +130,9 @@ func (c *canary) privateKey(path string) {
 // find, lets much of it fail, and looks for them in the archives, in everything else
 // the program wrote, and in what it said.
 func TestNoSecretIsWrittenAnywhere(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts many processes")
+	}
 	c := newCanary(t)
 	key := filepath.Join(c.dir, "exporter.pem")
 	c.works("key", "gen", "--out", key)
