@@ -1,7 +1,6 @@
 package signer
 
 import (
-	"bytes"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -73,7 +72,7 @@ func Encrypt(privatePEM, passphrase []byte) ([]byte, error) {
 	if block == nil {
 		return nil, errors.New("no PEM block found")
 	}
-	der, err := seal(block.Bytes, bytes.Clone(passphrase))
+	der, err := seal(block.Bytes, passphrase, rounds)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt: %w", err)
 	}

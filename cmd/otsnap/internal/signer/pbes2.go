@@ -66,8 +66,8 @@ const (
 	// of a second.
 	rounds = 600_000
 	// maxRounds and maxMemory bound what a file can make this program do.
-	maxRounds = 100_000_000
-	maxMemory = 1 << 30 // bytes, of scrypt
+	maxRounds = 10_000_000
+	maxMemory = 1 << 30 // bytes, of scrypt, all passes together
 )
 
 var errPassphrase = errors.New("the passphrase is wrong, or the file is damaged")
@@ -103,8 +103,8 @@ func open(der, passphrase []byte) ([]byte, error) {
 	return decryptCBC(key, iv, k.Data)
 }
 
-// seal encrypts a PKCS#8 key.
-func seal(der, passphrase []byte) ([]byte, error) {
+// seal encrypts a PKCS#8 key, with so many rounds of PBKDF2.
+func seal(der, passphrase []byte, rounds int) ([]byte, error) {
 	salt, iv := make([]byte, 16), make([]byte, aes.BlockSize)
 	for _, random := range [][]byte{salt, iv} {
 		if _, err := rand.Read(random); err != nil {
@@ -182,7 +182,7 @@ func (a algorithm) derive(passphrase []byte, size int) ([]byte, error) {
 		if err := parse(a.Parameters.FullBytes, &p); err != nil {
 			return nil, fmt.Errorf("scrypt: %w", err)
 		}
-		if p.N < 2 || p.R < 1 || p.P < 1 || p.R > 1<<10 || p.P > 1<<10 || p.N > maxMemory/128/p.R {
+		if p.N < 2 || p.R < 1 || p.P < 1 || p.R > 1<<10 || p.P > 1<<10 || p.N > maxMemory/128/p.R/p.P {
 			return nil, fmt.Errorf("scrypt of N %d, r %d, p %d is over the limit of 1 GiB", p.N, p.R, p.P)
 		}
 		return scrypt.Key(passphrase, p.Salt, p.N, p.R, p.P, size)
