@@ -158,7 +158,7 @@ func (a *Archive) Chain(ctx context.Context) ([]Entry, error) {
 // come of that: manifests that cannot be judged.
 func (a *Archive) orPolicy(err error) error {
 	if a.wrong != nil && (err == nil || errors.Is(err, manifest.ErrUntrusted) || errors.Is(err, manifest.ErrRollback)) {
-		return fmt.Errorf("snapshot: policy: %w", a.wrong)
+		return fmt.Errorf("snapshot: %w", a.wrong)
 	}
 	return err
 }

@@ -72,7 +72,7 @@ func (a *Archive) next(ctx context.Context, version int64) error {
 func (a *Archive) renewed(ctx context.Context) error {
 	err := a.renew(ctx)
 	if err = cmp.Or(err, a.wrong); err != nil {
-		return fmt.Errorf("snapshot: policy: %w", err)
+		return fmt.Errorf("snapshot: %w", err)
 	}
 	return nil
 }

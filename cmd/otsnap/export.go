@@ -117,7 +117,11 @@ func (a *app) export(ctx context.Context, address string, locations []string, o 
 		if err != nil {
 			return err
 		}
-		if err := one.Policy.Check(ofPolicy(one.Policy, signing, len(locations) > 1)...); err != nil {
+		policy, _, err := one.InForce(ctx)
+		if err != nil {
+			return fmt.Errorf("%s: %w", one.place.name, err)
+		}
+		if err := policy.Check(ofPolicy(policy, signing, len(locations) > 1)...); err != nil {
 			return advise(labelled{fmt.Errorf("%s: %w", one.place.name, err), errKey}, "otsnap show %s tells which keys may sign, and how many must", quoted(location))
 		}
 		if settings, err := one.Settings(ctx); err == nil && settings == nil {

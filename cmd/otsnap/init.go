@@ -39,8 +39,8 @@ object lock, OSS by its bucket (otsnap lock bucket). An export may ask for more.
 Exporters (--key, --public) sign snapshots and their parts; notaries (--notary)
 can only countersign a snapshot. With --threshold 2 a snapshot needs two of the
 keys. The policy itself is signed by the private keys given here, which must be
-as many as the threshold. It is what the archive's id is made of and cannot be
-changed later.
+as many as the threshold. The archive's id is made of it. Keys and threshold can be changed
+later: otsnap policy --help.
 
 The id is written to a trust file: the one named by --trust or OTSNAP_TRUST, or
 else one of the archive's own under otsnap/ in your configuration directory.`,

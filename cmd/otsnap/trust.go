@@ -124,14 +124,27 @@ func (f trustFile) begin(t manifest.Trust) error {
 func (f trustFile) advance(t manifest.Trust) error {
 	old, err := os.ReadFile(f.path)
 	if err == nil {
-		if seen, err := manifest.ParseTrust(old); err == nil && seen.Archive == t.Archive && seen.Seq >= t.Seq {
-			return nil
+		if seen, err := manifest.ParseTrust(old); err == nil && seen.Archive == t.Archive {
+			if t = later(seen, t); t == seen {
+				return nil
+			}
 		}
 	}
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
 		return err
 	}
 	return replaceFile(f.path, t.Format())
+}
+
+// later is what is trusted after both: the newer snapshot, and the newer policy.
+func later(a, b manifest.Trust) manifest.Trust {
+	if b.Seq > a.Seq {
+		a.Seq, a.Head = b.Seq, b.Head
+	}
+	if b.Version > a.Version {
+		a.Version, a.Policy = b.Version, b.Policy
+	}
+	return a
 }
 
 // replaceFile writes data to path so that a crash leaves the old file or the new.
