@@ -26,7 +26,7 @@ func mutants() int {
 	case os.Getenv("OTSNAP_SOAK") != "":
 		return 100_000
 	case testing.Short():
-		return 300
+		return 100
 	}
 	return 1_000
 }
