@@ -44,6 +44,8 @@ type comparer struct {
 	limit    int
 	progress *progress
 	names    map[string]string // of live tables, by those that were signed
+	renames  []Rename
+	defined  func(note string) // is told of differences in definitions; nil: nobody
 
 	rows     archive.Selection // of what was signed
 	within   bool              // other keys of the live tables are not looked at
@@ -80,6 +82,7 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 	report.Instance = &instance
 	var problems []error
 	run.progress.begin("compare", chunkCount(found.Manifest, names))
+	run.renames, run.defined = c.Rename, func(note string) { report.Notes = append(report.Notes, note) }
 	for _, t := range found.Manifest.Tables {
 		if !slices.Contains(names, t.Table.Name) {
 			continue
@@ -96,6 +99,7 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 			problems = append(problems, err)
 			report.Problems = append(report.Problems, err.Error())
 		}
+		tr.Compared = true
 		report.Tables = append(report.Tables, *tr)
 		report.Totals.Add(t.Totals)
 	}
@@ -143,6 +147,7 @@ func (c *comparer) table(ctx context.Context, t manifest.TableEntry, jobs []job)
 	if err != nil {
 		return nil, inTable(t.Table, err)
 	}
+	c.definition(t.Table, live)
 	if !sameKey(live.Key, t.Table.Key) {
 		report.Rows = t.Totals.Rows
 		return report, fmt.Errorf("snapshot: table %s has primary key %s, signed was %s: %w",
@@ -158,6 +163,18 @@ func (c *comparer) table(ctx context.Context, t manifest.TableEntry, jobs []job)
 	}
 	slices.SortStableFunc(report.Differences, func(a, b Difference) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
 	return report, c.judge(name, report)
+}
+
+// definition notes, for who wants to know, how a live table is defined otherwise
+// than the one that was signed.
+func (c *comparer) definition(signed, live manifest.Table) {
+	if c.defined == nil {
+		return
+	}
+	signed.Indexes = inTarget(signed, c.renames).Indexes
+	for _, what := range tableDifferences(signed, live) {
+		c.defined(fmt.Sprintf("table %s: rows are compared, and not how it is defined: %s", live.Name, what))
+	}
 }
 
 // judge says whether what was found in a table is what may be.

@@ -19,6 +19,7 @@ type Journal struct {
 	mu      sync.Mutex
 	log     journalLog
 	failed  error // of the first write that did not succeed; none is tried after it
+	head    JournalHead
 	resumed bool
 	entries int // lines after the head
 	plan    manifest.Hash
@@ -222,6 +223,20 @@ func (j *Journal) Empty() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.entries == 0
+}
+
+// Made returns the tables, as they are called in the target, that the restore has
+// made or was about to make.
+func (j *Journal) Made() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var names []string
+	for i, name := range j.head.Tables {
+		if t := j.tables[name]; t != nil && t.intended && i < len(j.head.Targets) {
+			names = append(names, j.head.Targets[i])
+		}
+	}
+	return names
 }
 
 // Close keeps the journal for who resumes.

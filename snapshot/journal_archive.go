@@ -44,7 +44,7 @@ func OpenArchiveJournal(ctx context.Context, store archive.Store, head JournalHe
 		return nil, err
 	}
 	log := &archiveLog{store: store, folder: manifest.RestoreFolder(manifest.Sum(id)), next: 1}
-	j := &Journal{tables: map[string]*tableState{}, log: log}
+	j := &Journal{head: head, tables: map[string]*tableState{}, log: log}
 	for ; ; log.next++ {
 		lines, err := log.read(ctx, log.next)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -98,7 +98,7 @@ func (l *archiveLog) close(ctx context.Context) error {
 	name := l.name(l.next)
 	err := l.store.Put(ctx, name, bytes.NewReader(l.waiting), archive.PutOptions{SHA256: manifest.Sum(l.waiting)})
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s was written by somebody else: is this restore under way on another machine? %w", name, err)
+		return fmt.Errorf("%s was written by somebody else: is this restore under way on another machine?", name)
 	}
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ type fileLog struct{ file *os.File }
 // OpenJournal begins a journal in a file, or takes up the one that is there. A
 // journal of another restore is an error.
 func OpenJournal(path string, head JournalHead) (*Journal, error) {
-	j := &Journal{tables: map[string]*tableState{}}
+	j := &Journal{head: head, tables: map[string]*tableState{}}
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("snapshot: journal: %w", err)

@@ -82,10 +82,10 @@ func checkNames(signed, target []manifest.Table, renames []Rename) error {
 	taken := map[string]string{}
 	take := func(name, old string) error {
 		if err := manifest.CheckTableName(tableOf(name)); err != nil {
-			return fmt.Errorf("%s becomes %q: %w", old, name, err)
+			return fmt.Errorf("%s becomes %q: %v: %w", old, name, err, ErrWish)
 		}
 		if other, ok := taken[name]; ok {
-			return fmt.Errorf("both %s and %s become %s", other, old, name)
+			return fmt.Errorf("both %s and %s become %s: %w", other, old, name, ErrWish)
 		}
 		taken[name] = old
 		return nil

@@ -24,6 +24,7 @@ type Report struct {
 	Vouched   int64              `json:"vouched,omitempty"`   // chunks not read, for whose digest the store vouches
 	Retention *RetentionReport   `json:"retention,omitempty"` // where it was looked at
 	Coverage  []string           `json:"coverage,omitempty"`  // what a verification looked at, for people
+	Plan      *PlanSummary       `json:"plan,omitempty"`      // of a restore
 	Pace      any                `json:"pace,omitempty"`      // how the live side was worked, as it tells itself
 	Notes     []string           `json:"notes"`
 	Problems  []string           `json:"problems"`
@@ -126,6 +127,7 @@ type TableReport struct {
 	Acknowledged int64        `json:"acknowledged"`      // accepted by the target
 	Kept         int64        `json:"kept,omitempty"`    // there already, and left alone
 	Deleted      int64        `json:"deleted,omitempty"` // not signed, and removed
+	Compared     bool         `json:"compared"`          // it was looked at as a whole
 	Counted      int64        `json:"counted"`           // found in the live table
 	RawBytes     int64        `json:"raw_bytes"`
 	StoredBytes  int64        `json:"stored_bytes"`
@@ -135,6 +137,14 @@ type TableReport struct {
 	Changed      int64        `json:"changed"`          // rows with another cell
 	Expired      *Expiry      `json:"expired,omitempty"`
 	Differences  []Difference `json:"differences"`
+}
+
+// PlanSummary says which plan a restore went by.
+type PlanSummary struct {
+	SHA256        manifest.Hash `json:"sha256"`
+	Mode          RestoreMode   `json:"mode"`
+	AutoIncrement string        `json:"auto_increment"`
+	Rows          *PlanRows     `json:"rows,omitempty"` // nil: all
 }
 
 // Expiry says what a table's time to live hides of the rows restored.

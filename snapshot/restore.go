@@ -133,11 +133,8 @@ func (r Restore) Run(ctx context.Context) (*Report, error) {
 	if err := x.expiring(ctx); err != nil {
 		return nil, err
 	}
-	if err := x.prepare(ctx); err != nil {
-		return nil, err
-	}
-	if err := x.write(ctx); err != nil {
-		return nil, err
+	if err := x.change(ctx); err != nil {
+		return nil, x.giveBack(ctx, err)
 	}
 	err = x.compare(ctx)
 	if err == nil {
@@ -146,7 +143,38 @@ func (r Restore) Run(ctx context.Context) (*Report, error) {
 	if err == nil {
 		err = x.closed()
 	}
+	if err != nil {
+		err = x.giveBack(ctx, err)
+	}
 	return x.done(err), err
+}
+
+// change makes or opens the tables and writes to them.
+func (x *restorer) change(ctx context.Context) error {
+	if err := x.prepare(ctx); err != nil {
+		return err
+	}
+	return x.write(ctx)
+}
+
+// patience is how long a restore that failed takes to leave tables as they were.
+const patience = 30 * time.Second
+
+// giveBack gives the tables that were there their own options again after a restore
+// that failed, and says of which it could not.
+func (x *restorer) giveBack(ctx context.Context, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	for _, t := range x.tables {
+		if !t.opened {
+			continue
+		}
+		if err := x.To.Configure(ctx, optionsOf(t)); err != nil {
+			cause = fmt.Errorf("%w\nsnapshot: table %s is left with other options: resume, or give it back what it had: %s: %w",
+				cause, t.table.Name, optionsText(t.live.Options), err)
+		}
+	}
+	return cause
 }
 
 // choose settles which tables are restored, and what they are in the target.
@@ -287,7 +315,7 @@ func (x *restorer) takeUp(ctx context.Context, plan *RestorePlan) error {
 	if x.Journal == nil || x.Journal.plan == digest {
 		return nil
 	}
-	if !x.Journal.plan.IsZero() && !x.Journal.Empty() {
+	if !x.Journal.Empty() {
 		return fmt.Errorf("snapshot: the restore to go on with had another plan: its SHA-256 was %s, now it is %s; give the same flags as then, or begin anew: %w",
 			x.Journal.plan, digest, ErrPlan)
 	}
@@ -296,6 +324,7 @@ func (x *restorer) takeUp(ctx context.Context, plan *RestorePlan) error {
 
 // announce records in the report what the plan says.
 func (x *restorer) announce(plan *RestorePlan) {
+	x.report.Plan = &PlanSummary{SHA256: plan.SHA256(), Mode: plan.Mode, AutoIncrement: plan.AutoIncrement, Rows: plan.Rows}
 	x.report.Notes = append(x.report.Notes, plan.Warnings...)
 	for _, t := range plan.Tables {
 		x.report.Totals.Add(t.Totals)
@@ -383,6 +412,7 @@ func (x *restorer) takeVersions(ctx context.Context, t *restored) error {
 	if open.Options = x.open(t); open.Options == t.live.Options {
 		return nil
 	}
+	t.opened = true
 	return x.To.Configure(ctx, open)
 }
 
@@ -408,6 +438,13 @@ func (x *restorer) closed() error {
 			return fmt.Errorf("snapshot: table %s: %d rows signed, %d decoded, %d acknowledged, %d there already, %d counted, of which %d others: %w",
 				t.table.Name, r.Rows, r.Decoded, r.Acknowledged, r.Kept, r.Counted, r.Extra, ErrDiffers)
 		}
+	}
+	var rows int64
+	for _, t := range x.report.Tables {
+		rows += t.Rows
+	}
+	if rows == 0 && !whole(x.Rows) {
+		return errors.New("snapshot: no row that was signed matches what was chosen, and none was written")
 	}
 	return nil
 }

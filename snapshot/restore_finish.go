@@ -61,7 +61,7 @@ func (x *restorer) compared(t *restored) bool {
 		return false
 	}
 	r := t.report
-	r.Counted, r.Rows = state.rows, r.Decoded
+	r.Counted, r.Rows, r.Compared = state.rows, r.Decoded, true
 	x.report.Notes = append(x.report.Notes, fmt.Sprintf("table %s: compared by the run that is resumed here, before it got its options", t.table.Name))
 	return true
 }
@@ -84,6 +84,10 @@ func (x *restorer) compareTable(ctx context.Context, t *restored) error {
 	r := t.report
 	r.Rows, r.Counted, r.Missing, r.Extra, r.Changed = found.Rows, found.Counted, found.Missing, found.Extra, found.Changed
 	r.Differences = found.Differences
+	r.Compared = true
+	if err == nil && r.Deleted > 0 {
+		x.note(t, "%d rows that were not signed were removed", r.Deleted)
+	}
 	if err == nil && r.Kept > 0 {
 		x.note(t, "%d rows were there already", r.Kept)
 	}
@@ -159,7 +163,9 @@ func (x *restorer) configure(ctx context.Context, t *restored) error {
 	if x.open(t) == t.live.Options {
 		return nil
 	}
-	return x.To.Configure(ctx, optionsOf(t))
+	err := x.To.Configure(ctx, optionsOf(t))
+	t.opened = t.opened && err != nil
+	return err
 }
 
 // optionsOf describes a table that exists with its options alone: its stream and
@@ -243,6 +249,10 @@ func (x *restorer) expiring(ctx context.Context) error {
 			}
 		}
 		t.report.Expired = e
+		if t.live != nil && x.Mode != FillEmpty && e.Cells > 0 {
+			return fmt.Errorf("snapshot: table %s has a time to live of %d seconds, and %d of %d cells to be written are older: the service refuses or hides them; raise it, or restore under another name; nothing was written",
+				t.table.Name, e.TTL, e.Cells, e.AllCells)
+		}
 		if e.Cells > 0 {
 			x.note(t, "%d of %d cells, and with them %d of %d rows, are older than its time to live of %d seconds; they will vanish when it gets it back, after the comparison",
 				e.Cells, e.AllCells, e.Rows, e.AllRows, e.TTL)

@@ -27,9 +27,10 @@ type Estimate struct {
 	ReadUnits int64 `json:"read_units"`
 
 	// The limits of the rate do not let it be done faster than this, in seconds. 0:
-	// they do not bound it, and how long it takes only the service could tell.
-	WriteSeconds float64 `json:"write_seconds"`
-	ReadSeconds  float64 `json:"read_seconds"`
+	// they do not bound it, and how long it takes only the service could tell. A plan
+	// may be carried out at any rate, so they are no part of it.
+	WriteSeconds float64 `json:"-"`
+	ReadSeconds  float64 `json:"-"`
 }
 
 // RestorePlan says what a restore would do, before it does anything. The same
@@ -49,7 +50,7 @@ type RestorePlan struct {
 	Tables        []TablePlan       `json:"tables"`
 	Totals        manifest.Totals   `json:"totals"` // of the chunks that are read
 	Estimate      Estimate          `json:"estimate"`
-	Warnings      []string          `json:"warnings"` // of the instance as a whole
+	Warnings      []string          `json:"-"` // of the instance as a whole, as it is now
 }
 
 // PlanRows says which rows and cells are restored.
@@ -112,6 +113,7 @@ type restored struct {
 	signed   manifest.TableEntry
 	table    manifest.Table  // as it will be in the target, Columns and all
 	live     *manifest.Table // as it was there; nil: it was not
+	opened   bool            // its options are not its own now
 	finished bool            // it has the options it is to have in the end already
 	generate bool            // the service chooses the values of its AUTO_INCREMENT column
 	jobs     []job
@@ -189,7 +191,7 @@ func (x *restorer) planTable(ctx context.Context, t *restored) (TablePlan, error
 		NotCaptured: append([]string{}, t.signed.Table.NotCaptured...),
 	}
 	if err := x.Rows.Check(t.signed.Table.Key); err != nil {
-		return part, err
+		return part, fmt.Errorf("%w: %w", err, ErrWish)
 	}
 	var err error
 	if t.jobs, err = rangeJobs(ctx, x.From, x.entry, t.signed, x.Rows.Keys(t.signed.Table.Key)); err != nil {
@@ -205,6 +207,9 @@ func (x *restorer) planTable(ctx context.Context, t *restored) (TablePlan, error
 		return part, err
 	}
 	part.Exists = t.live != nil
+	if err := x.planIndexes(ctx, t, &part); err != nil {
+		return part, err
+	}
 	if part.Exists {
 		if err := x.planExisting(ctx, t, &part); err != nil {
 			return part, err
@@ -234,13 +239,34 @@ func (x *restorer) before(ctx context.Context, t *restored) (*manifest.Table, er
 		return nil, err
 	}
 	if state := x.Journal.table(t.signed.Table.Name); state.opened != nil {
-		return state.opened, nil
+		return state.opened, x.asOpened(ctx, t, live, state)
 	}
 	own, err := x.own(ctx, t, live)
 	if err != nil || own {
 		return nil, err
 	}
 	return &live, nil
+}
+
+// asOpened makes sure that a table is as this restore left it, which was described
+// by the journal before its options were changed: nothing the journal says is given
+// to a table that does not confirm it.
+func (x *restorer) asOpened(ctx context.Context, t *restored, live manifest.Table, state tableState) error {
+	was, at := *state.opened, *t
+	at.live = &was
+	widened, same := live.Options == x.open(&at), live.Options == was.Options
+	if !sameKey(live.Key, was.Key) || len(live.Indexes) != len(was.Indexes) || !widened && !same {
+		return fmt.Errorf("it is not as the interrupted restore left it: %s, by its state it had %s; if another took its place, remove the state and begin anew: %w",
+			optionsText(live.Options), optionsText(was.Options), ErrPlan)
+	}
+	if x.Mode != FillEmpty || !same || state.configured || len(state.chunks) > 0 {
+		return nil
+	}
+	empty, err := x.empty(ctx, t) // it was not opened yet
+	if err == nil && !empty {
+		err = fmt.Errorf("it has rows that the interrupted restore has not written; remove its state and begin anew: %w", ErrPlan)
+	}
+	return err
 }
 
 // planExisting holds a table that exists against what is to be done to it. Its
@@ -263,12 +289,18 @@ func (x *restorer) planExisting(ctx context.Context, t *restored, part *TablePla
 		problem("it updates full rows, and the service takes no versions of cells then")
 	case slices.ContainsFunc(live.Key, func(k manifest.KeyColumn) bool { return k.AutoIncrement }) && !t.generate:
 		problem("it has an AUTO_INCREMENT column, whose values nobody can choose")
+	case t.generate && !slices.Equal(live.Key, t.table.Key):
+		problem("it has no AUTO_INCREMENT column where values are to be regenerated")
+	case x.Mode != FillEmpty && live.Options.MaxVersions > 0 && (t.signed.Table.Options.MaxVersions < 0 || t.signed.Table.Options.MaxVersions > live.Options.MaxVersions):
+		problem("it keeps %d versions of a cell, and the signed one %d: raise that, or restore under another name", live.Options.MaxVersions, t.signed.Table.Options.MaxVersions)
+	case live.Options.Deviation == MaxDeviation:
+		part.Differs = append(part.Differs, "its deviation is the widest there is: if an interrupted restore left it so, go on with that by --resume, or set it back")
 	}
 	if len(live.Indexes) > 0 {
 		problem("it has the secondary index %s, and the service refuses versions of one's own choice while it has one; drop it, restore, and make it again", live.Indexes[0].Name)
 	}
-	if x.overSource(t) && !slices.Contains(x.AllowSource, t.table.Name) {
-		problem("it is the table the snapshot was taken of; to write over it, allow it by its name")
+	if x.overSource(t) && !x.allowed(t.table.Name) {
+		problem("it is in the instance the snapshot was taken of, under the name of one of its tables; to write over it, allow it by its name: --allow-source %s", t.table.Name)
 	}
 	if x.Mode != FillEmpty || x.Journal.table(t.signed.Table.Name).opened != nil {
 		return nil
@@ -280,10 +312,17 @@ func (x *restorer) planExisting(ctx context.Context, t *restored, part *TablePla
 	return err
 }
 
-// overSource reports whether a table that exists is the one the snapshot was taken
-// of. An instance may have several endpoints: its name decides.
+// overSource reports whether a table that exists is one the snapshot was taken of.
+// An instance may have several endpoints: its name decides.
 func (x *restorer) overSource(t *restored) bool {
-	return x.To.Instance().Name == x.entry.Manifest.Instance.Name && t.table.Name == t.signed.Table.Name
+	return x.To.Instance().Name == x.entry.Manifest.Instance.Name &&
+		slices.ContainsFunc(x.entry.Manifest.Tables, func(e manifest.TableEntry) bool { return e.Table.Name == t.table.Name })
+}
+
+// allowed reports whether a table may be written over: both parts of a timeseries
+// table by its name.
+func (x *restorer) allowed(name string) bool {
+	return slices.Contains(x.AllowSource, name) || slices.Contains(x.AllowSource, tableOf(name))
 }
 
 // empty reports whether a table in the target has no row.
@@ -293,6 +332,23 @@ func (x *restorer) empty(ctx context.Context, t *restored) (bool, error) {
 		return false, err
 	}
 	return true, nil
+}
+
+// planIndexes makes sure that the names of a new table's indexes are free. One that
+// this restore has made already has taken its names itself.
+func (x *restorer) planIndexes(ctx context.Context, t *restored, part *TablePlan) error {
+	if t.live != nil || x.Journal.table(t.signed.Table.Name).created {
+		return nil
+	}
+	for _, index := range t.table.Indexes {
+		_, err := x.Check.Describe(ctx, index.Name)
+		if err == nil {
+			part.Problems = append(part.Problems, fmt.Sprintf("a table or an index called %s is there, as one of its indexes is to be; give that another name: --rename %s=NEW", index.Name, index.Name))
+		} else if !isNotExist(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (x *restorer) planIncrement(t *restored, part *TablePlan) {
@@ -421,9 +477,9 @@ func tableDifferences(want, got manifest.Table) []string {
 	differ("options", want.Options, got.Options)
 	differ("reserved throughput", want.Throughput, got.Throughput)
 	differ("stream", want.Stream, got.Stream)
-	differ("encryption", want.Encryption, got.Encryption)
+	differ("encryption", keyOf(want.Encryption), keyOf(got.Encryption))
 	differ("timeseries", filled(want.Timeseries), filled(got.Timeseries))
-	differ("secondary indexes", sorted(want.Indexes, func(i manifest.Index) string { return i.Name }), sorted(got.Indexes, func(i manifest.Index) string { return i.Name }))
+	differ("secondary indexes", sortedIndexes(want.Indexes), sortedIndexes(got.Indexes))
 	differ("search indexes", sorted(want.SearchIndexes, func(i manifest.SearchIndex) string { return i.Name }), sorted(got.SearchIndexes, func(i manifest.SearchIndex) string { return i.Name }))
 	return all
 }

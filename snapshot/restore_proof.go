@@ -23,6 +23,7 @@ func (x *restorer) compareGenerated(ctx context.Context, t *restored) error {
 		return inTable(t.table, err)
 	}
 	r, found := t.report, &p.found
+	r.Compared = true
 	found.Rows, found.Counted = p.pairing.signed.count, p.pairing.live.count
 	r.Rows, r.Counted, r.Missing, r.Extra, r.Changed = found.Rows, found.Counted, found.Missing, found.Extra, found.Changed
 	r.Differences = append(r.Differences, found.Differences...)

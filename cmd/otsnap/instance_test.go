@@ -102,7 +102,7 @@ func wideTables() map[string]wideTable {
 		"safe":     {key: []tablestore.PrimaryKeyType{text}, sse: service},
 		"safer":    {key: []tablestore.PrimaryKeyType{text}, sse: customer},
 		"global": {key: []tablestore.PrimaryKeyType{text, integer}, indexes: []*tablestore.IndexMeta{
-			index(tablestore.IT_GLOBAL_INDEX, "name"), index(tablestore.IT_GLOBAL_INDEX, "name", "k2"),
+			index(tablestore.IT_GLOBAL_INDEX, "name"), {Primarykey: []string{"name", "k2"}, IndexType: tablestore.IT_GLOBAL_INDEX}, // of keys alone
 		}},
 		"local": {key: []tablestore.PrimaryKeyType{text, integer}, indexes: []*tablestore.IndexMeta{index(tablestore.IT_LOCAL_INDEX, "k1", "name")}},
 		"indexed": {key: []tablestore.PrimaryKeyType{text}, options: options(864000, 1, false), indexes: []*tablestore.IndexMeta{index(tablestore.IT_GLOBAL_INDEX, "name")},

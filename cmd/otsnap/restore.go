@@ -67,8 +67,8 @@ options and indexes.
 --dry-run shows what would be done and changes nothing; --plan writes that to a
 file, and --plan-sha256 carries out a plan with that digest and no other.
 
-Parts of a table are chosen by key (see: otsnap cat --help), by --where and by
---columns.
+Parts of tables are chosen by --where and by --columns, and of one table, named
+by --table, by its keys; how these are written otsnap cat --help tells.
 
 How far a restore has come is kept in a state file on this machine, or in the
 archive, so that --resume can go on after a crash. The access key is read as for
@@ -95,7 +95,7 @@ export; it needs to create, describe, update, write and read tables.`,
 	addRenameFlag(cmd, &o.rename)
 	o.keys.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.where, "where", "", "only rows whose cells match this `FILTER`; see: otsnap cat --help")
+	f.StringVar(&o.where, "where", "", "only rows of which this `CONDITION` is true; see: otsnap cat --help")
 	f.StringSliceVar(&o.columns, "columns", nil, "only cells with these `NAMES` or globs; rows without any are restored too")
 	f.StringVar(&o.mode, "mode", string(snapshot.CreateTables), "what to do with tables that exist: create, empty, insert, overwrite or repair")
 	f.BoolVar(&o.extra, "delete-extra", false, "with --mode repair: remove rows that were not signed")
@@ -178,7 +178,7 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 	}
 	receipt, err := a.newReceipt(o.receipt, signing)
 	if err != nil {
-		return errors.Join(err, run.Journal.Close(ctx))
+		return errors.Join(err, endJournal(ctx, run.Journal, err))
 	}
 	defer receipt.discard()
 	if run.Generate {
@@ -189,9 +189,11 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 	shown.Close()
 	if report != nil {
 		report.Pace = to.Paced()
+	}
+	if report != nil && (err == nil || errors.Is(err, snapshot.ErrDiffers)) { // else there is no verdict to sign yet
 		err = errors.Join(err, receipt.keep(ctx, report))
 	}
-	told := a.conclude(ctx, from, report, o.explain(err))
+	told := a.conclude(ctx, from, report, o.explain(err, run.Journal))
 	// Last: who is killed before this can resume, and hears the outcome again.
 	if err := endJournal(ctx, run.Journal, err); err != nil {
 		a.warn("warning: state of the restore: %v", err)
@@ -250,8 +252,10 @@ func (o *restoreOptions) selection(entry snapshot.Entry, tables []string) (archi
 }
 
 // explain says what to do about an error of a restore.
-func (o *restoreOptions) explain(err error) error {
+func (o *restoreOptions) explain(err error, journal *snapshot.Journal) error {
 	switch {
+	case errors.Is(err, snapshot.ErrUnavailable) && !journal.Empty():
+		return advise(err, "this is no verdict on the data: when the instance can do it, go on with the same command and --resume")
 	case errors.Is(err, fs.ErrExist) && o.mode == string(snapshot.CreateTables):
 		return advise(err, "restore under another name, as in --rename 'orders=orders_restored' or --rename '*=*_restored', into another instance, or see --mode")
 	case errors.Is(err, snapshot.ErrPlan):
@@ -278,10 +282,18 @@ func (a *app) openJournal(ctx context.Context, o restoreOptions, head snapshot.J
 	}
 	if journal.Resumed() && !o.resume {
 		err := advise(fmt.Errorf("this restore was begun before and not finished: its state is in %s: %w", where, fs.ErrExist),
-			"go on with --resume; or, to begin anew, name another state, and remove the tables the restore has made")
+			"go on with --resume; or, to begin anew, remove that state%s", made(journal))
 		return nil, errors.Join(err, journal.Close(ctx))
 	}
 	return journal, nil
+}
+
+// made names the tables that have to go for a restore to begin anew.
+func made(j *snapshot.Journal) string {
+	if tables := j.Made(); len(tables) > 0 {
+		return ", and of the tables in the instance these, which the restore has made: " + strings.Join(tables, ", ")
+	}
+	return "; the restore has made no table"
 }
 
 func (a *app) journal(ctx context.Context, o restoreOptions, head snapshot.JournalHead) (*snapshot.Journal, string, error) {
@@ -303,6 +315,9 @@ func (a *app) journal(ctx context.Context, o restoreOptions, head snapshot.Journ
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, "", fmt.Errorf("state file: %w", err)
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, "", misused("--state %s: it is no file; an archive is named by its address, as in dir:///backup/shop", path)
 	}
 	journal, err := snapshot.OpenJournal(path, head)
 	return journal, path, err

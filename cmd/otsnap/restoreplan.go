@@ -13,13 +13,21 @@ import (
 // planResult is what a restore that is only planned tells.
 type planResult struct {
 	*snapshot.RestorePlan
-	SHA256 string `json:"sha256"`
-	File   string `json:"file,omitempty"`
+	SHA256   string   `json:"sha256"`
+	File     string   `json:"file,omitempty"`
+	Seconds  rate     `json:"seconds_at_least"` // at the rate given; 0: no limit bounds it
+	Warnings []string `json:"warnings"`
+}
+
+// rate is how long writing and reading take.
+type rate struct {
+	Write float64 `json:"write"`
+	Read  float64 `json:"read"`
 }
 
 // showPlan shows what a restore would do, and writes it to a file if one is named.
 func (a *app) showPlan(plan *snapshot.RestorePlan, file string) error {
-	result := planResult{plan, plan.SHA256().String(), file}
+	result := planResult{plan, plan.SHA256().String(), file, rate{plan.Estimate.WriteSeconds, plan.Estimate.ReadSeconds}, plan.Warnings}
 	if file != "" {
 		out, err := a.output(file)
 		if err != nil {
@@ -67,6 +75,10 @@ func (r planResult) print(w io.Writer) {
 	}
 	if r.File != "" {
 		fmt.Fprintf(w, "written to %s\n", console.Quote(r.File))
+	}
+	if n := len(r.Problems()); n > 0 {
+		fmt.Fprintf(w, "nothing was changed, and nothing can be: %s\n", console.Count(n, "problem"))
+		return
 	}
 	fmt.Fprintf(w, "nothing was changed; to run this plan and no other: --plan-sha256 %s\n", r.SHA256)
 }

@@ -99,7 +99,7 @@ func (in *Instance) describeAny(ctx context.Context, table string) (manifest.Tab
 		return t, err
 	}
 	t, other := in.describeTimeseries(ctx, table)
-	if errors.Is(other, fs.ErrNotExist) || refusedWith(other, codeNoPermission) {
+	if errors.Is(other, fs.ErrNotExist) || refusedWith(other, codeNoPermission, codeParameterInvalid) { // such as a name too long for one
 		return manifest.Table{}, err
 	}
 	return t, other
