@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"slices"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
 	"github.com/golang/protobuf/proto"
 	"github.com/otsnap/otsnap/manifest"
+	"github.com/otsnap/otsnap/snapshot"
 )
 
 // bare are the options under which every version of every cell can be written.
@@ -18,7 +18,7 @@ var bare = manifest.Options{
 	TTL:         -1,
 	MaxVersions: -1,
 	// The service's limit. It lets every version a cell can have differ from the clock.
-	Deviation:   math.MaxInt64 / 1_000_000,
+	Deviation:   snapshot.MaxDeviation,
 	AllowUpdate: true,
 }
 

@@ -479,14 +479,35 @@ func (in *Instance) deleteSeries(ctx context.Context, t manifest.Table, keys []m
 			}
 			question.TimeseriesKey = append(question.TimeseriesKey, id)
 		}
-		answer := new(otsprotocol.DeleteTimeseriesMetaResponse)
-		if err := in.ask(ctx, "DeleteTimeseriesMeta", table, question, answer); err != nil {
+		if err := in.removeSeries(ctx, question); err != nil {
 			return err
-		}
-		if len(answer.FailedRows) > 0 {
-			f := answer.FailedRows[0]
-			return &Error{Action: "DeleteTimeseriesMeta", Table: table, Status: http.StatusOK, Code: f.GetErrorCode(), Message: f.GetErrorMessage()}
 		}
 	}
 	return nil
+}
+
+// removeSeries asks until all series are removed: one that is not there is not
+// missed.
+func (in *Instance) removeSeries(ctx context.Context, question *otsprotocol.DeleteTimeseriesMetaRequest) error {
+	body, err := proto.Marshal(question)
+	if err != nil {
+		return err
+	}
+	t := in.newTrial("DeleteTimeseriesMeta", question.GetTableName())
+	r := request{action: t.action, table: t.table, body: body, trial: t}
+	return t.run(ctx, func() error {
+		said, err := in.post(ctx, r, nil)
+		if err != nil {
+			return err
+		}
+		answer := new(otsprotocol.DeleteTimeseriesMetaResponse)
+		if err := proto.Unmarshal(said, answer); err != nil {
+			return r.unreadable(err)
+		}
+		if len(answer.FailedRows) > 0 {
+			f := answer.FailedRows[0]
+			return &Error{Action: r.action, Table: r.table, Status: http.StatusOK, Code: f.GetErrorCode(), Message: f.GetErrorMessage()}
+		}
+		return nil
+	})
 }
