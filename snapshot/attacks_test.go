@@ -574,7 +574,7 @@ func buildProgram(t *testing.T) string {
 // show what stops it.
 type threat struct {
 	who   string
-	shown []string // names of attacks above, or tests elsewhere as FILE NAME, from the top of the repository
+	shown []string // names of attacks above, or tests elsewhere as FILE or FILE NAME, from the top of the repository
 	later []string // what no test can show yet, and why
 }
 
@@ -608,8 +608,7 @@ var threats = []threat{
 		"snapshot/tamper_test.go TestOneSignatureOfTwoIsRefusedBeforeAChunkIsRead",
 		"manifest/policy_chain_test.go TestNextPolicyNeedsBothThresholds", "manifest/policy_chain_test.go TestARevokedKeyIsNotTakenBack", "manifest/policy_chain_test.go TestOneOfEachGroup",
 		"a next policy signed by one stolen key", "a next policy signed by the keys it brings",
-		"snapshot/policy_test.go TestPoliciesThatAreRefused", "snapshot/policy_test.go TestAttackerWithTheOldKey"},
-		[]string{"no command applies the version of a policy that revokes a key"}},
+		"snapshot/policy_test.go TestPoliciesThatAreRefused", "snapshot/policy_test.go TestAttackerWithTheOldKey", "cmd/otsnap/testdata/policy-stolen.txtar"}, nil},
 	{"steals all keys that are needed", []string{
 		"a fork by all keys, and it was not seen before", "a fork by all keys, and the other was seen"},
 		[]string{"RFC 3161 time stamps of the head are not built"}},
@@ -655,8 +654,7 @@ func TestEveryThreatHasATest(t *testing.T) {
 	for _, row := range threats {
 		t.Run(row.who, func(t *testing.T) {
 			for _, test := range row.shown {
-				file, name, elsewhere := strings.Cut(test, ".go ")
-				if elsewhere && !hasFunction(t, file+".go", name) || !elsewhere && !known[test] {
+				if !known[test] && !isTest(test) {
 					t.Errorf("there is no test %q", test)
 				}
 			}
@@ -667,11 +665,12 @@ func TestEveryThreatHasATest(t *testing.T) {
 	}
 }
 
-// hasFunction reports whether a file of the repository declares the function.
-func hasFunction(t *testing.T, file, name string) bool {
-	t.Helper()
+// isTest reports whether the repository has the test: a script, or a function in a
+// file.
+func isTest(test string) bool {
+	file, name, _ := strings.Cut(test, " ")
 	text, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(file)))
-	return err == nil && bytes.Contains(text, []byte("\nfunc "+name+"("))
+	return err == nil && (strings.HasSuffix(file, ".txtar") || bytes.Contains(text, []byte("\nfunc "+name+"(")))
 }
 
 // TestTheClockHasNoSayInAVerdict: what is signed has no date to expire on.
