@@ -65,7 +65,7 @@ func match(names []string, glob string) ([]string, error) {
 	for _, name := range names {
 		ok, err := path.Match(glob, name)
 		if err != nil {
-			return nil, fmt.Errorf("snapshot: table pattern %q: %w", glob, err)
+			return nil, fmt.Errorf("snapshot: table pattern %q: %w: %w", glob, err, ErrWish)
 		}
 		if ok {
 			tables[tableOf(name)] = true

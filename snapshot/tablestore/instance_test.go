@@ -3,8 +3,10 @@ package tablestore
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/otsnap/otsnap/snapshot/tablestore/local"
@@ -87,5 +89,33 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	var refusal *Error
 	if !errors.As(err, &refusal) || refusal.Status != http.StatusTemporaryRedirect {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAServiceThatNeverAnswersIsGivenUp waits no longer for one answer than a
+// request is tried.
+func TestAServiceThatNeverAnswersIsGivenUp(t *testing.T) {
+	done := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-done }))
+	defer server.Close()
+	defer close(done)
+	in, err := Open(Config{Endpoint: server.URL, Instance: "shop", AccessKeyID: "local", AccessKeySecret: "local", GiveUpAfter: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	for name, ask := range map[string]func() error{
+		"control": func() error { _, err := in.Tables(t.Context()); return err },
+		"rows": func() error {
+			_, err := in.empty(t.Context(), orders)
+			return err
+		},
+	} {
+		if err := ask(); !errors.Is(err, snapshot.ErrUnavailable) {
+			t.Errorf("%s: got %v, want ErrUnavailable", name, err)
+		}
+	}
+	if took := time.Since(begun); took > 20*time.Second {
+		t.Errorf("given up after %s", took)
 	}
 }

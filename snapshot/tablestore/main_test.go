@@ -90,7 +90,7 @@ func (s *stage) open(t testing.TB, wrap ...func(http.RoundTripper) http.RoundTri
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := newTransport()
+	transport := newTransport(0)
 	t.Cleanup(transport.CloseIdleConnections)
 	c.HTTP = &http.Client{Transport: transport}
 	for _, w := range wrap {

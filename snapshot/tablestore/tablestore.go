@@ -125,7 +125,7 @@ func Open(c Config) (*Instance, error) {
 		endpoint:      strings.TrimSuffix(c.Endpoint, "/"),
 		name:          c.Instance,
 		sign:          newSigner(c),
-		http:          httpClient(c.HTTP),
+		http:          httpClient(c.HTTP, c.GiveUpAfter),
 		giveUpAfter:   c.GiveUpAfter,
 		writeRequests: c.WriteRequests,
 		onRetry:       c.OnRetry,
@@ -221,8 +221,8 @@ func headerSafe(values ...string) bool {
 	return true
 }
 
-func httpClient(given *http.Client) *http.Client {
-	client := &http.Client{Transport: newTransport()}
+func httpClient(given *http.Client, giveUpAfter time.Duration) *http.Client {
+	client := &http.Client{Transport: newTransport(giveUpAfter)}
 	if given != nil {
 		copied := *given
 		client = &copied
@@ -232,11 +232,17 @@ func httpClient(given *http.Client) *http.Client {
 	return client
 }
 
-func newTransport() *http.Transport {
+// newTransport returns one that waits for an answer no longer than a request is
+// tried; 0: a minute.
+func newTransport(giveUpAfter time.Duration) *http.Transport {
+	silence := time.Minute
+	if giveUpAfter > 0 {
+		silence = min(silence, giveUpAfter)
+	}
 	return &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 60 * time.Second,
+		ResponseHeaderTimeout: silence,
 		IdleConnTimeout:       25 * time.Second, // the SDK's own choice for this service
 		MaxIdleConnsPerHost:   256,
 		DisableCompression:    true,
