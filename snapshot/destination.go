@@ -59,9 +59,10 @@ func destinations(ctx context.Context, archives []*Archive, signers []manifest.S
 				return nil, fmt.Errorf("%s and %s are the same archive, which has one chain of snapshots; export to one and copy it", other, a)
 			}
 		}
-		d := &destination{Archive: a, several: len(archives) > 1, now: now, sure: map[string]bool{}}
+		own := a.own()
+		d := &destination{Archive: own, several: len(archives) > 1, now: now, sure: map[string]bool{}}
 		var err error
-		if d.policy, _, err = a.InForce(ctx); err != nil {
+		if d.policy, _, err = own.InForce(ctx); err != nil {
 			return nil, d.blame(err)
 		}
 		for _, s := range signers {

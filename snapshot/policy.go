@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/otsnap/otsnap/archive"
@@ -65,6 +66,14 @@ func (a *Archive) next(ctx context.Context, version int64) error {
 	}
 	a.Policy, a.sealed = policy, append(a.sealed, sealed)
 	return nil
+}
+
+// own returns the archive for one who looks for newer versions of its policy while
+// others use it.
+func (a *Archive) own() *Archive {
+	own := *a
+	own.sealed = slices.Clip(own.sealed)
+	return &own
 }
 
 // renewed is renew for whoever writes: nobody may by a version that has been replaced,
