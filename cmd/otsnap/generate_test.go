@@ -15,6 +15,9 @@ import (
 // TestRegeneratedKeysAreInASignedReceipt restores a table whose keys the service
 // completes, and reads what the receipt signs.
 func TestRegeneratedKeysAreInASignedReceipt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs the program")
+	}
 	url, _ := startServer(t)
 	source := newShop(t, url, "shop")
 	source.make("counted", wideTables()["counted"])
