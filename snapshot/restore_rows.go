@@ -38,7 +38,12 @@ func (x *restorer) write(ctx context.Context) error {
 	group.SetLimit(x.Workers)
 	for _, t := range x.tables {
 		if t.generate {
-			group.Go(func() error { return inTableUnlessNil(t.table, x.generateRows(ctx, t)) })
+			group.Go(func() error {
+				if err := x.generateRows(ctx, t); err != nil {
+					return inTable(t.table, err)
+				}
+				return nil
+			})
 		}
 	}
 	for _, w := range order {
@@ -50,13 +55,6 @@ func (x *restorer) write(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
-}
-
-func inTableUnlessNil(t manifest.Table, err error) error {
-	if err == nil {
-		return nil
-	}
-	return inTable(t, err)
 }
 
 // interleave takes one chunk of each table in turn, and each table's in the order

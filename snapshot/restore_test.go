@@ -259,7 +259,7 @@ func TestAPlanIsWhatIsDone(t *testing.T) {
 	fillPlain(t, s.client("source"), "plain", 300)
 	fillRagged(t, s.client("source"))
 	a, key := newArchive(t, new(archivetest.Memory))
-	e := export(t, s, a, key, "plain", "ragged")
+	export(t, s, a, key, "plain", "ragged")
 	r := restoring(t, s, a, "target")
 	plan, err := r.Plan(t.Context())
 	if err != nil {
@@ -281,18 +281,7 @@ func TestAPlanIsWhatIsDone(t *testing.T) {
 		t.Errorf("got %v, want ErrPlan", err)
 	}
 	r.PlanDigest = plan.SHA256()
-	head := snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: e.Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"plain", "ragged"}}
-	path := filepath.Join(t.TempDir(), "journal")
-	run := func(r snapshot.Restore) error {
-		journal, err := snapshot.OpenJournal(path, head)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer journal.Close(t.Context())
-		r.Journal = journal
-		_, err = r.Run(t.Context())
-		return err
-	}
+	run, _ := journaled(t, r, "plain", "ragged")
 	refused := errors.New("refused")
 	interrupted := r
 	interrupted.To = sinkWith{Sink: r.To, finish: func() error { return refused }}
@@ -458,26 +447,37 @@ func TestWhatATimeToLiveWillHideIsCounted(t *testing.T) {
 	}
 }
 
-// resumable returns what runs the restore of the table "plain" through a sink, and
-// goes on where the run before ended.
-func resumable(t *testing.T, r snapshot.Restore) func(snapshot.Sink) error {
+// journaled returns what runs restores of the tables by one journal, each going on
+// where the one before ended, and where that journal is.
+func journaled(t *testing.T, r snapshot.Restore, tables ...string) (run func(snapshot.Restore) error, path string) {
 	t.Helper()
 	entry, err := r.From.Find(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "journal")
-	head := snapshot.JournalHead{Archive: r.From.Policy.ID(), Snapshot: entry.Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"plain"}}
-	return func(to snapshot.Sink) error {
+	path = filepath.Join(t.TempDir(), "journal")
+	head := snapshot.JournalHead{Archive: r.From.Policy.ID(), Snapshot: entry.Manifest.Snapshot, Instance: r.To.Instance(), Tables: tables}
+	return func(r snapshot.Restore) error {
+		t.Helper()
 		journal, err := snapshot.OpenJournal(path, head)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer journal.Close(t.Context())
-		r := r
-		r.Journal, r.To = journal, to
+		r.Journal = journal
 		_, err = r.Run(t.Context())
 		return err
+	}, path
+}
+
+// resumable is journaled for the table "plain" through one sink after the other.
+func resumable(t *testing.T, r snapshot.Restore) func(snapshot.Sink) error {
+	t.Helper()
+	run, _ := journaled(t, r, "plain")
+	return func(to snapshot.Sink) error {
+		r := r
+		r.To = to
+		return run(r)
 	}
 }
 
@@ -717,23 +717,12 @@ func (c *configuredOnce) Configure(ctx context.Context, t manifest.Table) error 
 func TestAJournalIsNotBelievedOfATableThatSaysOtherwise(t *testing.T) {
 	s, a := altered(t)
 	r := restoring(t, s, a, "target")
-	chain, err := a.Chain(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	head := snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: chain[0].Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"plain"}}
-	path := filepath.Join(t.TempDir(), "journal")
+	goOn, path := journaled(t, r, "plain")
 	run := func(mode snapshot.RestoreMode, to snapshot.Sink) error {
 		t.Helper()
-		journal, err := snapshot.OpenJournal(path, head)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer journal.Close(t.Context())
 		r := r
-		r.Mode, r.Journal, r.To = mode, journal, to
-		_, err = r.Run(t.Context())
-		return err
+		r.Mode, r.To = mode, to
+		return goOn(r)
 	}
 	refused := errors.New("refused")
 	gone := func() snapshot.Sink {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -275,20 +274,9 @@ func TestARestoreOfATimeseriesTableGoesOn(t *testing.T) {
 			s := newService(t)
 			fillSeries(t, s, 500)
 			a, key := newArchive(t, new(archivetest.Memory))
-			e := export(t, s, a, key, "cpu", "cpu.meta")
+			export(t, s, a, key, "cpu", "cpu.meta")
 			r := restoring(t, newService(t), a, oneName)
-			head := snapshot.JournalHead{Archive: a.Policy.ID(), Snapshot: e.Manifest.Snapshot, Instance: r.To.Instance(), Tables: []string{"cpu", "cpu.meta"}}
-			path := filepath.Join(t.TempDir(), "journal")
-			run := func(r snapshot.Restore) error {
-				journal, err := snapshot.OpenJournal(path, head)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer journal.Close(t.Context())
-				r.Journal = journal
-				_, err = r.Run(t.Context())
-				return err
-			}
+			run, _ := journaled(t, r, "cpu", "cpu.meta")
 			interrupted := r
 			broken.Sink, interrupted.To, interrupted.Workers = r.To, &broken, 1
 			if err := run(interrupted); !errors.Is(err, errBroken) {

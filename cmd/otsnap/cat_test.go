@@ -16,13 +16,16 @@ import (
 	"github.com/otsnap/otsnap/snapshot/tablestore/local"
 )
 
-// TestDuckDBReadsTheSameOutOfCatAndChunks adds up 135,233 cities three times, with
-// code that shares nothing with ours: out of the lines of JSON, out of the CSV,
-// and out of the chunks themselves.
-func TestDuckDBReadsTheSameOutOfCatAndChunks(t *testing.T) {
-	if testing.Short() {
-		t.Skip("DuckDB is not run with -short")
-	}
+// cities are 135,233 of them in an archive called backup, and a program to use on it.
+type cities struct {
+	t    *testing.T
+	app  *app
+	dir  string
+	said strings.Builder // by the last command
+}
+
+func exportCities(t *testing.T, flags ...string) *cities {
+	t.Helper()
 	server, err := local.Open(local.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -32,24 +35,38 @@ func TestDuckDBReadsTheSameOutOfCatAndChunks(t *testing.T) {
 	if _, err := sample.Load(t.Context(), sdk.NewClient(front.URL, "shop", local.DefaultAccessKeyID, local.DefaultAccessKeySecret), sample.Cities); err != nil {
 		t.Fatal(err)
 	}
-	at := t.TempDir()
-	path := func(name string) string { return filepath.Join(at, name) }
+	c := &cities{t: t, dir: t.TempDir()}
 	env := map[string]string{
-		"OTSNAP_TRUST":                 path("trust"),
+		"OTSNAP_TRUST":                 c.path("trust"),
 		"TABLESTORE_ACCESS_KEY_ID":     local.DefaultAccessKeyID,
 		"TABLESTORE_ACCESS_KEY_SECRET": local.DefaultAccessKeySecret,
 	}
-	otsnap := func(args ...string) {
-		t.Helper()
-		var said strings.Builder
-		a := &app{stdout: &said, stderr: &said, getenv: func(name string) string { return env[name] }, now: time.Now}
-		if code := run(args, a); code != 0 {
-			t.Fatalf("otsnap %v ends with %d: %s", args, code, said.String())
-		}
+	c.app = &app{stdout: &c.said, stderr: &c.said, getenv: func(name string) string { return env[name] }, now: time.Now}
+	c.otsnap("key", "gen", "--out", c.path("key"))
+	c.otsnap("init", c.path("backup"), "--key", c.path("key"))
+	c.otsnap(append([]string{"export", front.URL + "?instance=shop", c.path("backup"), "--key", c.path("key")}, flags...)...)
+	return c
+}
+
+func (c *cities) path(name string) string { return filepath.Join(c.dir, name) }
+
+func (c *cities) otsnap(args ...string) {
+	c.t.Helper()
+	c.said.Reset()
+	if code := run(args, c.app); code != 0 {
+		c.t.Fatalf("otsnap %v ends with %d: %s", args, code, c.said.String())
 	}
-	otsnap("key", "gen", "--out", path("key"))
-	otsnap("init", path("backup"), "--key", path("key"))
-	otsnap("export", front.URL+"?instance=shop", path("backup"), "--key", path("key"))
+}
+
+// TestDuckDBReadsTheSameOutOfCatAndChunks adds up 135,233 cities three times, with
+// code that shares nothing with ours: out of the lines of JSON, out of the CSV,
+// and out of the chunks themselves.
+func TestDuckDBReadsTheSameOutOfCatAndChunks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("DuckDB is not run with -short")
+	}
+	c := exportCities(t)
+	otsnap, path := c.otsnap, c.path
 	otsnap("cat", path("backup"), "cities", "--out", path("rows.jsonl"))
 	otsnap("cat", path("backup"), "cities", "--out", path("rows.csv"), "--format", "csv", "--columns", "population,lat,name,altName")
 	if info, err := os.Stat(path("rows.csv")); err != nil || info.Mode().Perm() != 0o600 {
