@@ -284,7 +284,7 @@ func (l *lane) adjust() {
 	case r.full && !r.metered:
 		l.limit = min(l.temper.most, l.limit+1)
 	}
-	if l.limit < before && (l.told.AtOnce.Lowest == 0 || int(l.limit) < l.told.AtOnce.Lowest) {
+	if held := l.limit < before || r.refused > 0; held && (l.told.AtOnce.Lowest == 0 || int(l.limit) < l.told.AtOnce.Lowest) {
 		l.told.AtOnce.Lowest = int(l.limit)
 	}
 }

@@ -469,20 +469,21 @@ func TestRounds(t *testing.T) {
 		took    time.Duration // of each, where 10ms were usual
 		metered bool
 		want    float64
+		lowest  int // told, of limits that held something back
 	}{
 		{name: "good and full", preset: Steady, limit: 4, wanted: 5, answers: []outcome{good, good, good, good}, want: 5},
 		{name: "good, not full", preset: Steady, limit: 5, wanted: 4, answers: []outcome{good, good, good, good}, want: 5},
 		{name: "good, full, held by a hard limit", preset: Steady, limit: 4, wanted: 5, metered: true, answers: []outcome{good, good, good, good}, want: 4},
 		{name: "at the ceiling", preset: Gentle, limit: 4, wanted: 5, answers: []outcome{good, good, good, good}, want: 4},
-		{name: "all refused", preset: Steady, limit: 4, wanted: 5, answers: []outcome{bad, bad, bad, bad}, want: 2},
-		{name: "at the floor", preset: Steady, limit: 1, wanted: 5, answers: []outcome{bad}, want: 1},
-		{name: "one of eight refused", preset: Steady, limit: 8, wanted: 9, answers: []outcome{bad, good, good, good, good, good, good, good}, want: 6},
-		{name: "one of eight refused, full", preset: Full, limit: 8, wanted: 9, answers: []outcome{bad, good, good, good, good, good, good, good}, want: 7},
+		{name: "all refused", preset: Steady, limit: 4, wanted: 5, answers: []outcome{bad, bad, bad, bad}, want: 2, lowest: 2},
+		{name: "at the floor", preset: Steady, limit: 1, wanted: 5, answers: []outcome{bad}, want: 1, lowest: 1},
+		{name: "one of eight refused", preset: Steady, limit: 8, wanted: 9, answers: []outcome{bad, good, good, good, good, good, good, good}, want: 6, lowest: 6},
+		{name: "one of eight refused, full", preset: Full, limit: 8, wanted: 9, answers: []outcome{bad, good, good, good, good, good, good, good}, want: 7, lowest: 7},
 		{name: "half a batch of eight refused", preset: Steady, limit: 8, wanted: 9,
-			answers: []outcome{{answered: true, share: 0.5}, good, good, good, good, good, good, good}, want: 7},
-		{name: "refused below the limit", preset: Steady, limit: 32, wanted: 4, answers: []outcome{bad, bad, good, good}, want: 2},
-		{name: "slow", preset: Steady, limit: 5, wanted: 6, took: 200 * time.Millisecond, answers: []outcome{good, good, good, good, good}, want: 4},
-		{name: "slow for gentle", preset: Gentle, limit: 4, wanted: 6, took: 26 * time.Millisecond, answers: []outcome{good, good, good, good}, want: 2},
+			answers: []outcome{{answered: true, share: 0.5}, good, good, good, good, good, good, good}, want: 7, lowest: 7},
+		{name: "refused below the limit", preset: Steady, limit: 32, wanted: 4, answers: []outcome{bad, bad, good, good}, want: 2, lowest: 2},
+		{name: "slow", preset: Steady, limit: 5, wanted: 6, took: 200 * time.Millisecond, answers: []outcome{good, good, good, good, good}, want: 4, lowest: 4},
+		{name: "slow for gentle", preset: Gentle, limit: 4, wanted: 6, took: 26 * time.Millisecond, answers: []outcome{good, good, good, good}, want: 2, lowest: 2},
 		{name: "not slow for steady", preset: Steady, limit: 4, wanted: 6, took: 26 * time.Millisecond, answers: []outcome{good, good, good, good}, want: 5},
 		{name: "slow and full", preset: Full, limit: 4, wanted: 6, took: time.Minute, answers: []outcome{good, good, good, good}, want: 5},
 		{name: "not over", preset: Steady, limit: 4, wanted: 4, answers: []outcome{bad, bad, bad}, want: 4},
@@ -506,6 +507,9 @@ func TestRounds(t *testing.T) {
 			}
 			if l.limit != test.want {
 				t.Errorf("the limit is %v, want %v", l.limit, test.want)
+			}
+			if got := l.told.AtOnce.Lowest; got != test.lowest {
+				t.Errorf("the lowest limit is told as %d, want %d", got, test.lowest)
 			}
 		})
 	}
