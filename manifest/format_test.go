@@ -23,7 +23,9 @@ func TestFormatDocumentIsComplete(t *testing.T) {
 	for _, document := range []any{envelope{}, statement{}, Page{}, Chunk{}, Plan{}, Policy{}, Store{}} {
 		want = append(want, members(reflect.TypeOf(document))...)
 	}
+	want = append(want, folders...)
 	for _, limit := range []int64{
+		MaxTimestamp, MaxTimestamps,
 		MaxManifest, MaxPolicy, MaxStore, MaxCapabilities, MaxLabel, MaxRetainYears, MaxRetainDays, MaxLine, MaxSignatures, MaxPolicies, MaxSeq, MaxTables, MaxRanges, MaxRangeChunks, MaxChunks,
 		MaxChunkSize, MaxChunkRaw, MaxChunkRows, MaxKeyColumns, MaxKey, MaxColumns, MaxName, MaxText, MaxCell,
 	} {

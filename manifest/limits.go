@@ -35,6 +35,11 @@ const (
 	// MaxFiles is the number of fixed files in a policy.
 	MaxFiles = 16
 
+	// MaxTimestamp is the size of a time stamp in bytes, and MaxTimestamps the number
+	// of them that are looked at for a manifest.
+	MaxTimestamp  = 64 << 10
+	MaxTimestamps = 64
+
 	// MaxCapabilities is the number of capabilities in a report of a store, and
 	// MaxLabel the length in bytes of the name of one, of a key or of a file.
 	MaxCapabilities = 64

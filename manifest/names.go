@@ -44,6 +44,37 @@ func ParseManifestName(name string) (seq int64, ok bool) {
 	return parseNumbered(name, manifestPrefix, ManifestName)
 }
 
+const (
+	timestampPrefix = "timestamps/"
+	timestampSuffix = ".tsr"
+)
+
+// TimestampName returns the name of the object of the nth time stamp, from 1, over
+// the manifest with number seq.
+func TimestampName(seq, n int64) string {
+	return fmt.Sprintf("%s%d%s", TimestampsOf(seq), n, timestampSuffix)
+}
+
+// TimestampsOf is how the names of all time stamps over a manifest begin.
+func TimestampsOf(seq int64) string { return fmt.Sprintf("%s%08d-", timestampPrefix, seq) }
+
+// ParseTimestampName returns the numbers in a name that [TimestampName] made, n up to
+// MaxTimestamps, and false for any other.
+func ParseTimestampName(name string) (seq, n int64, ok bool) {
+	rest, hasPrefix := strings.CutPrefix(name, timestampPrefix)
+	rest, hasSuffix := strings.CutSuffix(rest, timestampSuffix)
+	first, last, cut := strings.Cut(rest, "-")
+	if !hasPrefix || !hasSuffix || !cut {
+		return 0, 0, false
+	}
+	seq, seqErr := parseNumber(first, MaxSeq)
+	n, err := parseNumber(last, MaxTimestamps)
+	if seqErr != nil || err != nil || seq < 1 || n < 1 || TimestampName(seq, n) != name {
+		return 0, 0, false
+	}
+	return seq, n, true
+}
+
 // parseNumbered returns the number in a name that make makes of one.
 func parseNumbered(name, prefix string, make func(int64) string) (n int64, ok bool) {
 	digits, ok := strings.CutPrefix(name, prefix)

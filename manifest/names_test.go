@@ -11,13 +11,14 @@ func TestNamesOfObjects(t *testing.T) {
 	f := newFixture(t)
 	entry := f.manifest.Tables[0]
 	for got, want := range map[string]string{
-		PolicyName(1):                  "policy/00000001.dsse.json",
-		ManifestName(17):               "manifests/00000017.dsse.json",
-		f.manifest.PlanObject().Name:   "snapshots/20261122T160501Z-1f7a9c04/plan.dsse.json",
-		PageName(testSnapshot, "t", 3): "snapshots/20261122T160501Z-1f7a9c04/t/r0003.dsse.json",
-		ChunkName(3, 0, 2):             "r0003-000002.parquet",
-		ChunkName(3, 1, 2):             "r0003.1-000002.parquet",
-		f.manifest.PageObject(entry, entry.Pages[1]).Name:              "snapshots/20261122T160501Z-1f7a9c04/orders/r0001.dsse.json",
+		PolicyName(1):                                     "policy/00000001.dsse.json",
+		ManifestName(17):                                  "manifests/00000017.dsse.json",
+		TimestampName(17, 2):                              "timestamps/00000017-2.tsr",
+		f.manifest.PlanObject().Name:                      "snapshots/20261122T160501Z-1f7a9c04/plan.dsse.json",
+		PageName(testSnapshot, "t", 3):                    "snapshots/20261122T160501Z-1f7a9c04/t/r0003.dsse.json",
+		ChunkName(3, 0, 2):                                "r0003-000002.parquet",
+		ChunkName(3, 1, 2):                                "r0003.1-000002.parquet",
+		f.manifest.PageObject(entry, entry.Pages[1]).Name: "snapshots/20261122T160501Z-1f7a9c04/orders/r0001.dsse.json",
 		ChunkObject(testSnapshot, "orders", f.pages[0].Chunks[1]).Name: "snapshots/20261122T160501Z-1f7a9c04/orders/r0000-000001.parquet",
 	} {
 		if got != want {
@@ -48,6 +49,27 @@ func TestManifestNamesParse(t *testing.T) {
 	} {
 		if seq, ok := ParseManifestName(name); ok {
 			t.Errorf("%q: got %d", name, seq)
+		}
+	}
+}
+
+func TestTimestampNamesParse(t *testing.T) {
+	for _, want := range [][2]int64{{1, 1}, {17, 10}, {MaxSeq, MaxTimestamps}} {
+		name := TimestampName(want[0], want[1])
+		seq, n, ok := ParseTimestampName(name)
+		if !ok || [2]int64{seq, n} != want || !strings.HasPrefix(name, TimestampsOf(seq)) {
+			t.Errorf("%s: got %d, %d, %t", name, seq, n, ok)
+		}
+	}
+	for _, name := range []string{
+		"", "timestamps/", "timestamps/.tsr", "timestamps/-.tsr", "timestamps/00000001-.tsr", "timestamps/-1.tsr",
+		"timestamps/00000000-1.tsr", "timestamps/00000001-0.tsr", "timestamps/00000001-01.tsr", "timestamps/00000001-65.tsr",
+		"timestamps/1-1.tsr", "timestamps/000000001-1.tsr", "timestamps/100000000-1.tsr", "timestamps/00000001--1.tsr",
+		"timestamps/00000001-+1.tsr", "timestamps/00000001-1-1.tsr", "timestamps/00000001-1.tsr.tsr", "timestamps/00000001-1.TSR",
+		"timestamps/00000001-1.tsr/", "timestamps//00000001-1.tsr", "00000001-1.tsr", "manifests/00000001-1.tsr",
+	} {
+		if seq, n, ok := ParseTimestampName(name); ok {
+			t.Errorf("%q: got %d, %d", name, seq, n)
 		}
 	}
 }

@@ -210,11 +210,20 @@ func (g PolicyGroup) check(keys []trustedKey, seq int64) error {
 	return nil
 }
 
+// folders are the names at the top of an archive that a policy's files cannot have.
+// No program ever named a file so.
+var folders = []string{
+	"policy", "manifests", "snapshots", StoreFolder, "timestamps", "notarizations", "receipts", "heads", "restores",
+}
+
 func checkFiles(files []FileRef) error {
 	if len(files) > MaxFiles {
 		return overLimit("%d files; at most %d", len(files), MaxFiles)
 	}
-	seen := map[string]bool{"policy": true, "manifests": true, "snapshots": true, StoreFolder: true}
+	seen := map[string]bool{}
+	for _, folder := range folders {
+		seen[folder] = true
+	}
 	for _, f := range files {
 		if err := checkLabel("file", f.Name); err != nil {
 			return err

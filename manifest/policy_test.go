@@ -117,6 +117,7 @@ func TestPolicyRules(t *testing.T) {
 		{"a file in a folder", func(p *Policy) { p.Files[0].Name = "policy/x" }, ErrInvalid, "file"},
 		{"a file above", func(p *Policy) { p.Files[0].Name = ".." }, ErrInvalid, "file"},
 		{"a file named as a folder", func(p *Policy) { p.Files[0].Name = "manifests" }, ErrInvalid, "taken"},
+		{"a file named as stamps are", func(p *Policy) { p.Files[0].Name = "timestamps" }, ErrInvalid, "taken"},
 		{"a file twice", func(p *Policy) { p.Files = append(p.Files, p.Files[0]) }, ErrInvalid, "taken"},
 		{"a file without a digest", func(p *Policy) { p.Files[0].SHA256 = Hash{} }, ErrInvalid, "no digest"},
 		{"many files", func(p *Policy) { p.Files = make([]FileRef, MaxFiles+1) }, ErrLimit, "files"},
