@@ -22,6 +22,9 @@ var (
 	policyKind   = kind{"policy", "application/vnd.otsnap.policy+json", MaxPolicy}
 	storeKind    = kind{"store", "application/vnd.otsnap.store+json", MaxStore}
 	receiptKind  = kind{"receipt", "application/vnd.otsnap.receipt+json", MaxReceipt}
+
+	headKind         = kind{"head", "application/vnd.otsnap.head+json", MaxHead}
+	notarizationKind = kind{"notarization", "application/vnd.otsnap.notarization+json", MaxNotarization}
 )
 
 // envelope is a DSSE envelope. Nothing in it is to be believed.

@@ -16,16 +16,16 @@ func TestFormatDocumentIsComplete(t *testing.T) {
 	text := string(must(os.ReadFile("FORMAT.md"))(t))
 	want := []string{
 		manifestKind.payloadType, pageKind.payloadType, planKind.payloadType, policyKind.payloadType,
-		storeKind.payloadType, "`" + StoreFolder + "/<archive>.dsse.json`", Supported, Absent, Unknown, NoRetention, Governance, Compliance,
+		storeKind.payloadType, receiptKind.payloadType, notarizationKind.payloadType, headKind.payloadType, "`" + StoreFolder + "/<archive>.dsse.json`", Supported, Absent, Unknown, NoRetention, Governance, Compliance,
 		statementType, predicateType, Exporter, Notary, Officer, Ed25519, ECDSAP256,
 		PolicyName(1), string(Integer), string(String), string(Binary), string(Double), string(Boolean),
 	}
-	for _, document := range []any{envelope{}, statement{}, Page{}, Chunk{}, Plan{}, Policy{}, Store{}} {
+	for _, document := range []any{envelope{}, statement{}, Page{}, Chunk{}, Plan{}, Policy{}, Store{}, Receipt{}, Notarization{}, Head{}} {
 		want = append(want, members(reflect.TypeOf(document))...)
 	}
 	want = append(want, folders...)
 	for _, limit := range []int64{
-		MaxTimestamp, MaxTimestamps,
+		MaxTimestamp, MaxTries, MaxReceipt, MaxHead, MaxNotarization, MaxAnchors, MaxDepth,
 		MaxManifest, MaxPolicy, MaxStore, MaxCapabilities, MaxLabel, MaxRetainYears, MaxRetainDays, MaxLine, MaxSignatures, MaxPolicies, MaxSeq, MaxTables, MaxRanges, MaxRangeChunks, MaxChunks,
 		MaxChunkSize, MaxChunkRaw, MaxChunkRows, MaxKeyColumns, MaxKey, MaxColumns, MaxName, MaxText, MaxCell,
 	} {

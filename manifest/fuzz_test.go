@@ -81,6 +81,30 @@ func FuzzOpenStore(f *testing.F) {
 		func(st *Store) ([]byte, error) { return st.payload() })
 }
 
+func FuzzOpenHead(f *testing.F) {
+	fuzzDocument(f, headKind,
+		func(x *fixture, sealed []byte) (*Head, error) { h, _, err := OpenHead(sealed, x.policy); return h, err },
+		func(h *Head) ([]byte, error) { return endorsementPayload(h) })
+}
+
+func FuzzOpenNotarization(f *testing.F) {
+	fuzzDocument(f, notarizationKind,
+		func(x *fixture, sealed []byte) (*Notarization, error) {
+			n, _, err := OpenNotarization(sealed, x.policy)
+			return n, err
+		},
+		func(n *Notarization) ([]byte, error) { return endorsementPayload(n) })
+}
+
+func FuzzOpenReceipt(f *testing.F) {
+	fuzzDocument(f, receiptKind,
+		func(x *fixture, sealed []byte) (*Receipt, error) {
+			r, _, err := OpenReceipt(sealed, x.policy)
+			return r, err
+		},
+		func(r *Receipt) ([]byte, error) { return endorsementPayload(r) })
+}
+
 // FuzzOpenPolicy takes any payload for the policy of the archive it names, as one
 // who makes an archive can.
 func FuzzOpenPolicy(f *testing.F) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -75,6 +76,14 @@ func TestFormatOneOpensForEver(t *testing.T) {
 	if !reflect.DeepEqual(reported, store) {
 		t.Errorf("the store is\n%+v, want\n%+v", reported, store)
 	}
+	for k, e := range endorsements(f) {
+		sealed := golden(t, "v1/"+k.name+".dsse.json", must(sealEndorsement(t.Context(), *k, e.document, []Signer{f.notary}))(t))
+		got, names, err := e.open(sealed, p)
+		if err != nil || !reflect.DeepEqual(got, e.document) || !slices.Equal(names, []string{"notary"}) {
+			t.Errorf("the %s is\n%+v by %q, %v, want\n%+v", k.name, got, names, err, e.document)
+		}
+		golden(t, "v1/"+k.name+".payload.json", must(endorsementPayload(e.document))(t))
+	}
 	next := f.rotated(t)
 	golden(t, "v1/policy-2.payload.json", must(encode(*next))(t))
 	rotated := must(OpenNextPolicy(golden(t, "v1/policy-2.dsse.json", f.sealNext(t, next, f.exporter, f.notary, f.stranger)), p))(t)
@@ -136,6 +145,12 @@ func openAs(kind string, sealed []byte, p *Policy) error {
 		if id, err = PolicyID(sealed); err == nil {
 			_, err = OpenPolicy(sealed, id)
 		}
+	case "head":
+		_, _, err = OpenHead(sealed, p)
+	case "notarization":
+		_, _, err = OpenNotarization(sealed, p)
+	case "receipt":
+		_, _, err = OpenReceipt(sealed, p)
 	default:
 		err = errors.New("no such kind")
 	}
@@ -155,6 +170,9 @@ func writeBadFiles(t *testing.T, f *fixture) {
 		"store":    string(must(testStore(f.policy.ID()).payload())(t)),
 	}
 	kinds := map[string]kind{"manifest": manifestKind, "page": pageKind, "plan": planKind, "policy": policyKind, "store": storeKind}
+	for k, e := range endorsements(f) {
+		payloads[k.name], kinds[k.name] = string(must(endorsementPayload(e.document))(t)), *k
+	}
 	write := func(name, payload string, signers []Signer) {
 		_, rest, _ := strings.Cut(name, "-")
 		kind, _, _ := strings.Cut(rest, "-")
@@ -179,6 +197,10 @@ func writeBadFiles(t *testing.T, f *fixture) {
 	write("untrusted-manifest-stranger", payloads["manifest"], []Signer{f.exporter, f.stranger})
 	write("untrusted-page-notary", payloads["page"], both[1:])
 	write("untrusted-page-stranger", payloads["page"], []Signer{f.stranger})
+	for k := range endorsements(f) {
+		write("untrusted-"+k.name+"-stranger", payloads[k.name], []Signer{f.stranger})
+	}
+	write("untrusted-notarization-exporter", payloads["notarization"], both[:1])
 	write("untrusted-store-one-of-two", payloads["store"], both[:1])
 	write("untrusted-store-stranger", payloads["store"], []Signer{f.exporter, f.stranger})
 	write("untrusted-plan-notary", payloads["plan"], both[1:])
@@ -311,6 +333,34 @@ func badPayloads() [][3]string {
 		{"invalid-store-member-missing", `,"days":0`, ``},
 		{"untrusted-store-other-archive", `"archive":"` + goldenArchive[:8], `"archive":"00000000`},
 		{"format-store-newer", `{"format":1`, `{"format":2`},
+
+		{"invalid-head-seq", `"seq":1`, `"seq":0`},
+		{"invalid-head-version", `"version":1`, `"version":0`},
+		{"invalid-head-member-unknown", `"tool":`, `"more":1,"tool":`},
+		{"untrusted-head-other-archive", `"archive":"` + goldenArchive[:8], `"archive":"00000000`},
+		{"format-head-newer", `{"format":1`, `{"format":2`},
+
+		{"invalid-notarization-level", `"level":"rows"`, `"level":"objects"`},
+		{"invalid-notarization-snapshot-path", `"snapshot":"2026`, `"snapshot":"../2026`},
+		{"invalid-notarization-totals", `"chunks":`, `"chunks":-`},
+		{"invalid-notarization-member-missing", `,"build":"go1.26.8"`, ``},
+		{"untrusted-notarization-other-archive", `"archive":"` + goldenArchive[:8], `"archive":"00000000`},
+		{"format-notarization-newer", `{"format":1`, `{"format":2`},
+
+		{"invalid-receipt-kind", `"kind":"verify"`, `"kind":"Verify it"`},
+		{"invalid-receipt-before-itself", `"before":2`, `"before":3`},
+		{"invalid-receipt-first-with-prev", `,"before":2`, ``},
+		{"invalid-receipt-number-zero", `"number":3`, `"number":0`},
+		{"invalid-receipt-anchor", `"source":"trust file"`, `"source":""`},
+		{"invalid-receipt-exit", `"exit":0`, `"exit":256`},
+		{"invalid-receipt-finished-before-started", `"started":"2026`, `"started":"2027`},
+		{"invalid-receipt-report-missing", `,"report":{"level":"rows","rate":1.5,"notes":[],"problems":null}`, ``},
+		{"invalid-receipt-report-no-object", `"report":{"level":"rows","rate":1.5,"notes":[],"problems":null}`, `"report":[]`},
+		{"invalid-receipt-report-member-twice", `{"level":"rows",`, `{"level":"rows","level":"objects",`},
+		{"invalid-receipt-report-with-a-space", `{"level":"rows",`, `{"level": "rows",`},
+		{"invalid-receipt-report-deep", `"problems":null`, `"problems":` + strings.Repeat("[", 40) + strings.Repeat("]", 40)},
+		{"untrusted-receipt-other-archive", `"archive":"` + goldenArchive[:8], `"archive":"00000000`},
+		{"format-receipt-newer", `{"format":1`, `{"format":2`},
 
 		{"invalid-policy-threshold", `"threshold":2`, `"threshold":0`},
 		{"invalid-policy-role", `"role":"notary"`, `"role":"owner"`},

@@ -17,6 +17,17 @@ const (
 	MaxStore    = 64 << 10
 	MaxReceipt  = 16 << 20
 
+	// MaxHead and MaxNotarization are likewise.
+	MaxHead         = 64 << 10
+	MaxNotarization = 64 << 10
+
+	// MaxAnchors is the number of anchors in a receipt.
+	MaxAnchors = 64
+
+	// MaxTries is how many objects are looked at, and written past, where one is to be
+	// numbered on: what is no good among them does not count, but is not read for ever.
+	MaxTries = 64
+
 	// MaxLine is the longest line of a page in bytes: two keys of MaxKey bytes in
 	// hex, and room.
 	MaxLine = 64 << 10
@@ -35,10 +46,8 @@ const (
 	// MaxFiles is the number of fixed files in a policy.
 	MaxFiles = 16
 
-	// MaxTimestamp is the size of a time stamp in bytes, and MaxTimestamps the number
-	// of them that are looked at for a manifest.
-	MaxTimestamp  = 64 << 10
-	MaxTimestamps = 64
+	// MaxTimestamp is the size of a time stamp in bytes.
+	MaxTimestamp = 64 << 10
 
 	// MaxCapabilities is the number of capabilities in a report of a store, and
 	// MaxLabel the length in bytes of the name of one, of a key or of a file.

@@ -59,20 +59,9 @@ func TimestampName(seq, n int64) string {
 func TimestampsOf(seq int64) string { return fmt.Sprintf("%s%08d-", timestampPrefix, seq) }
 
 // ParseTimestampName returns the numbers in a name that [TimestampName] made, n up to
-// MaxTimestamps, and false for any other.
+// MaxTries, and false for any other.
 func ParseTimestampName(name string) (seq, n int64, ok bool) {
-	rest, hasPrefix := strings.CutPrefix(name, timestampPrefix)
-	rest, hasSuffix := strings.CutSuffix(rest, timestampSuffix)
-	first, last, cut := strings.Cut(rest, "-")
-	if !hasPrefix || !hasSuffix || !cut {
-		return 0, 0, false
-	}
-	seq, seqErr := parseNumber(first, MaxSeq)
-	n, err := parseNumber(last, MaxTimestamps)
-	if seqErr != nil || err != nil || seq < 1 || n < 1 || TimestampName(seq, n) != name {
-		return 0, 0, false
-	}
-	return seq, n, true
+	return parseTwice(name, timestampPrefix, timestampSuffix, TimestampName)
 }
 
 // parseNumbered returns the number in a name that make makes of one.
@@ -90,6 +79,75 @@ func parseNumbered(name, prefix string, make func(int64) string) (n int64, ok bo
 		return 0, false
 	}
 	return n, true
+}
+
+// The folders of what is said about manifests after they were made.
+const (
+	HeadFolder         = "heads"
+	NotarizationFolder = "notarizations"
+	ReceiptFolder      = "receipts"
+)
+
+// ReceiptName returns the name of the object of the receipt with that number in the
+// archive's chain of receipts.
+func ReceiptName(number int64) string {
+	return fmt.Sprintf("%s/%08d%s", ReceiptFolder, number, manifestSuffix)
+}
+
+// ParseReceiptName returns the number in a name that [ReceiptName] made, and false for
+// any other.
+func ParseReceiptName(name string) (number int64, ok bool) {
+	return parseNumbered(name, ReceiptFolder+"/", ReceiptName)
+}
+
+// NotarizationName returns the name of the object of a notarization of manifest seq:
+// the nth attempt, from 1, since anybody may have put something else under a name.
+func NotarizationName(seq, n int64) string {
+	return fmt.Sprintf("%s/%08d-%d%s", NotarizationFolder, seq, n, manifestSuffix)
+}
+
+// ParseNotarizationName returns the numbers in a name that [NotarizationName] made, and
+// false for any other.
+func ParseNotarizationName(name string) (seq, n int64, ok bool) {
+	return parseTwice(name, NotarizationFolder+"/", manifestSuffix, NotarizationName)
+}
+
+// HeadPrefix returns what the names of all heads of an archive begin with, in the place
+// where they are kept: another archive, or a folder of nothing but heads.
+func HeadPrefix(archive Hash) string { return HeadFolder + "/" + archive.String() + "/" }
+
+// HeadName returns the name of the object of the head of an archive at manifest seq:
+// the nth attempt, from 1.
+func HeadName(archive Hash, seq, n int64) string {
+	return fmt.Sprintf("%s%08d-%d%s", HeadPrefix(archive), seq, n, manifestSuffix)
+}
+
+// ParseHeadName returns the numbers in a name that [HeadName] made for the archive, and
+// false for any other.
+func ParseHeadName(archive Hash, name string) (seq, n int64, ok bool) {
+	return parseTwice(name, HeadPrefix(archive), manifestSuffix, func(seq, n int64) string { return HeadName(archive, seq, n) })
+}
+
+// parseTwice returns the two numbers in a name that make makes of them, the second at
+// most MaxTries.
+func parseTwice(name, prefix, suffix string, make func(seq, n int64) string) (seq, n int64, ok bool) {
+	rest, ok := strings.CutPrefix(name, prefix)
+	if !ok {
+		return 0, 0, false
+	}
+	if rest, ok = strings.CutSuffix(rest, suffix); !ok {
+		return 0, 0, false
+	}
+	first, second, _ := strings.Cut(rest, "-")
+	seq, err := parseNumber(first, MaxSeq)
+	if err != nil || seq < 1 {
+		return 0, 0, false
+	}
+	n, err = parseNumber(second, MaxTries)
+	if err != nil || n < 1 || make(seq, n) != name {
+		return 0, 0, false
+	}
+	return seq, n, true
 }
 
 func snapshotPrefix(snapshot string) string { return "snapshots/" + snapshot + "/" }

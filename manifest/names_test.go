@@ -54,7 +54,7 @@ func TestManifestNamesParse(t *testing.T) {
 }
 
 func TestTimestampNamesParse(t *testing.T) {
-	for _, want := range [][2]int64{{1, 1}, {17, 10}, {MaxSeq, MaxTimestamps}} {
+	for _, want := range [][2]int64{{1, 1}, {17, 10}, {MaxSeq, MaxTries}} {
 		name := TimestampName(want[0], want[1])
 		seq, n, ok := ParseTimestampName(name)
 		if !ok || [2]int64{seq, n} != want || !strings.HasPrefix(name, TimestampsOf(seq)) {

@@ -2,31 +2,151 @@ package manifest
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 )
 
-// SealReceipt signs a receipt: a JSON document that says what a command did and
-// saw, of at most [MaxReceipt] bytes.
-func SealReceipt(ctx context.Context, receipt []byte, signers ...Signer) ([]byte, error) {
-	if !json.Valid(receipt) {
-		return nil, fmt.Errorf("manifest: receipt: %w", invalid("it is not JSON"))
-	}
-	sealed, err := receiptKind.seal(ctx, receipt, signers)
-	if err != nil {
-		return nil, fmt.Errorf("manifest: receipt: %w", err)
-	}
-	return sealed, nil
+// Receipt is the signed report of something that was done with an archive: a
+// verification, a restore, a comparison. Kept in the archive, receipts form a chain of
+// their own.
+type Receipt struct {
+	Format  int64 `json:"format"`
+	Archive Hash  `json:"archive"`
+
+	// The place in the archive's chain; all zero for a receipt that is kept elsewhere.
+	Number int64 `json:"number,omitzero"` // the one in the object's name
+	Before int64 `json:"before,omitzero"` // number of the receipt before; 0: it is the first
+	Prev   Hash  `json:"prev,omitzero"`   // digest of that one's object
+
+	Kind     string   `json:"kind"`   // what was done: a word of small letters
+	Seq      int64    `json:"seq"`    // the newest manifest there was
+	Digest   Hash     `json:"digest"` // of its object
+	Version  int64    `json:"version"`
+	Policy   Hash     `json:"policy"`  // [Policy.Digest] of that version, the newest there was
+	Anchors  []Anchor `json:"anchors"` // what the archive was held against, beside its own signatures
+	Started  Time     `json:"started"`
+	Finished Time     `json:"finished"`
+	Host     string   `json:"host"`    // as the machine calls itself; may be empty
+	User     string   `json:"user"`    // likewise
+	Tool     string   `json:"tool"`    // name and version of the program
+	Build    string   `json:"build"`   // how it was built
+	Program  Hash     `json:"program"` // SHA-256 of its executable; zero: not known
+	Exit     int64    `json:"exit"`    // the exit code: 0 if nothing was found to be wrong
+	Report   Raw      `json:"report"`  // what was covered and found
 }
 
-// OpenReceipt returns the receipt in sealed, which key must have signed.
-func OpenReceipt(sealed []byte, key PublicKey) ([]byte, error) {
+// Anchor is something outside an archive that says how far it has come.
+type Anchor struct {
+	Source string `json:"source"` // where it is from, for people
+	Seq    int64  `json:"seq"`
+	Digest Hash   `json:"digest"` // of the object of manifest Seq; zero: not known
+}
+
+// SealReceipt validates r and signs it.
+func SealReceipt(ctx context.Context, r *Receipt, signers ...Signer) ([]byte, error) {
+	return sealEndorsement(ctx, receiptKind, r, signers)
+}
+
+// OpenReceipt returns the receipt in sealed, and the names of the keys of p that
+// signed it: at least one, of any role, that counts for the manifest it names.
+func OpenReceipt(sealed []byte, p *Policy) (*Receipt, []string, error) {
+	r := new(Receipt)
+	names, err := openEndorsement(receiptKind, sealed, p, r, Exporter, Notary, Officer)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, names, nil
+}
+
+// OpenReceiptBy returns the receipt in sealed, which key must have signed: that of an
+// auditor, whom no policy names.
+func OpenReceiptBy(sealed []byte, key PublicKey) (*Receipt, error) {
 	o, err := receiptKind.open(sealed)
 	if err == nil && !o.by(key) {
 		err = untrusted("key sha256:%s has not signed it", key.ID())
 	}
+	r := new(Receipt)
+	if err == nil {
+		err = parseEndorsement(o.payload, r)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("manifest: receipt: %w", err)
 	}
-	return o.payload, nil
+	return r, nil
+}
+
+func (r *Receipt) about() (Hash, int64) { return r.Archive, r.Seq }
+
+// Validate checks every rule a receipt must keep.
+func (r *Receipt) Validate() error {
+	if err := checkAbout(r.Format, r.Archive, r.Seq, r.Digest, r.Tool); err != nil {
+		return err
+	}
+	if err := r.checkPlace(); err != nil {
+		return err
+	}
+	if err := checkWord("kind", r.Kind); err != nil {
+		return err
+	}
+	if r.Version < 1 || r.Version > MaxPolicies || r.Policy.IsZero() {
+		return invalid("version %d of the policy with digest %s", r.Version, r.Policy)
+	}
+	if len(r.Anchors) > MaxAnchors {
+		return overLimit("%d anchors; at most %d", len(r.Anchors), MaxAnchors)
+	}
+	for i, a := range r.Anchors {
+		if err := a.validate(); err != nil {
+			return fmt.Errorf("anchor %d: %w", i, err)
+		}
+	}
+	if err := checkSpan(r.Started, r.Finished); err != nil {
+		return err
+	}
+	for _, text := range []struct{ what, text string }{{"host", r.Host}, {"user", r.User}, {"build", r.Build}} {
+		if err := checkPrintable(text.what, text.text); err != nil {
+			return err
+		}
+	}
+	if r.Exit < 0 || r.Exit > 255 {
+		return invalid("exit code %d", r.Exit)
+	}
+	return r.Report.check()
+}
+
+// checkPlace checks the place in the chain.
+func (r *Receipt) checkPlace() error {
+	switch {
+	case r.Number < 0 || r.Number > MaxSeq || r.Before < 0:
+		return invalid("receipt %d after %d", r.Number, r.Before)
+	case r.Before >= r.Number && r.Before != 0:
+		return invalid("receipt %d is after receipt %d", r.Number, r.Before)
+	case (r.Before == 0) != r.Prev.IsZero():
+		return invalid("receipt %d is after receipt %d with digest %s", r.Number, r.Before, r.Prev)
+	}
+	return nil
+}
+
+func (a Anchor) validate() error {
+	if err := checkPresent("source", a.Source); err != nil {
+		return err
+	}
+	if err := checkPrintable("source", a.Source); err != nil {
+		return err
+	}
+	if a.Seq < 0 || a.Seq > MaxSeq || a.Seq == 0 && !a.Digest.IsZero() {
+		return invalid("manifest %d with digest %s", a.Seq, a.Digest)
+	}
+	return nil
+}
+
+// checkWord refuses what is no short word of small letters.
+func checkWord(what, word string) error {
+	if len(word) == 0 || len(word) > MaxLabel {
+		return invalid("%s %q has %d bytes, want 1 to %d", what, clip(word), len(word), MaxLabel)
+	}
+	for _, c := range []byte(word) {
+		if c < 'a' || c > 'z' {
+			return invalid("%s %q; small letters only", what, clip(word))
+		}
+	}
+	return nil
 }

@@ -36,6 +36,9 @@ func decode(data []byte, v any) error {
 }
 
 func decodeValue(d *json.Decoder, v reflect.Value) error {
+	if raw, ok := v.Addr().Interface().(*Raw); ok {
+		return raw.decode(d)
+	}
 	token, err := d.Token()
 	if errors.Is(err, io.EOF) {
 		return errors.New("the document ends too early")
@@ -244,6 +247,9 @@ func escapedRune(data []byte) (uint64, bool) {
 func encode(v any) ([]byte, error) { return appendValue(nil, reflect.ValueOf(v)) }
 
 func appendValue(dst []byte, v reflect.Value) ([]byte, error) {
+	if raw, ok := v.Interface().(Raw); ok {
+		return append(dst, raw...), raw.check()
+	}
 	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
 		text, err := m.MarshalText()
 		if err != nil {

@@ -50,12 +50,12 @@ func TestRegeneratedKeysAreInASignedReceipt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	payload, err := manifest.OpenReceipt(sealed, key.Key())
+	signedReceipt, err := manifest.OpenReceiptBy(sealed, key.Key())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var signed receiptDocument
-	if err := json.Unmarshal(payload, &signed); err != nil {
+	if err := json.Unmarshal(signedReceipt.Report, &signed); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := os.ReadFile(path("receipt.json.keys.jsonl"))

@@ -75,8 +75,17 @@ type keysFile struct {
 	Rows   int64         `json:"rows"`
 }
 
+// receiptOf begins the receipt of a run.
+func receiptOf(from *snapshot.Archive, report *snapshot.Report) manifest.Receipt {
+	return manifest.Receipt{
+		Format: manifest.Format, Archive: report.Archive, Kind: report.Kind, Seq: report.Seq, Digest: report.Digest,
+		Version: from.Policy.Version, Policy: from.Policy.Digest(), Started: report.Started, Finished: report.Finished,
+		Tool: "otsnap " + version, Build: build().String(),
+	}
+}
+
 // keep signs the receipt and gives the files their names.
-func (r *receipt) keep(ctx context.Context, report *snapshot.Report) error {
+func (r *receipt) keep(ctx context.Context, signed manifest.Receipt, report *snapshot.Report) error {
 	if r == nil {
 		return nil
 	}
@@ -87,11 +96,11 @@ func (r *receipt) keep(ctx context.Context, report *snapshot.Report) error {
 			return err
 		}
 	}
-	payload, err := json.Marshal(document)
-	if err != nil {
+	var err error
+	if signed.Report, err = manifest.NewRaw(document); err != nil {
 		return err
 	}
-	sealed, err := manifest.SealReceipt(ctx, payload, r.signers...)
+	sealed, err := manifest.SealReceipt(ctx, &signed, r.signers...)
 	if err != nil {
 		return err
 	}

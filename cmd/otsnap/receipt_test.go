@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
@@ -28,7 +29,12 @@ func TestAReceiptThatCannotBeSignedIsNoFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.keep(t.Context(), new(snapshot.Report)); !errors.Is(err, errLost) {
+	now := manifest.At(time.Now())
+	of := manifest.Receipt{
+		Format: 1, Archive: manifest.Hash{1}, Kind: "restore", Seq: 1, Digest: manifest.Hash{2}, Version: 1, Policy: manifest.Hash{3},
+		Started: now, Finished: now, Tool: "otsnap",
+	}
+	if err := r.keep(t.Context(), of, new(snapshot.Report)); !errors.Is(err, errLost) {
 		t.Errorf("got %v, want that the key is lost", err)
 	}
 	r.discard()

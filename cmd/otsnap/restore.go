@@ -191,7 +191,7 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 		report.Pace = to.Paced()
 	}
 	if report != nil && (err == nil || errors.Is(err, snapshot.ErrDiffers)) { // else there is no verdict to sign yet
-		err = errors.Join(err, receipt.keep(ctx, report))
+		err = errors.Join(err, receipt.keep(ctx, receiptOf(from.Archive, report), report))
 	}
 	told := a.conclude(ctx, from, report, o.explain(err, run.Journal))
 	// Last: who is killed before this can resume, and hears the outcome again.
