@@ -3,6 +3,7 @@ module github.com/otsnap/otsnap
 go 1.26.0
 
 require (
+	filippo.io/mldsa v1.0.0
 	github.com/Shopify/toxiproxy/v2 v2.5.0
 	github.com/alibabacloud-go/darabonba-openapi/v2 v2.1.13
 	github.com/alibabacloud-go/tea v1.5.3

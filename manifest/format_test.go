@@ -17,7 +17,7 @@ func TestFormatDocumentIsComplete(t *testing.T) {
 	want := []string{
 		manifestKind.payloadType, pageKind.payloadType, planKind.payloadType, policyKind.payloadType,
 		storeKind.payloadType, receiptKind.payloadType, notarizationKind.payloadType, headKind.payloadType, "`" + StoreFolder + "/<archive>.dsse.json`", Supported, Absent, Unknown, NoRetention, Governance, Compliance,
-		statementType, predicateType, Exporter, Notary, Officer, Ed25519, ECDSAP256,
+		statementType, predicateType, Exporter, Notary, Officer, Ed25519, ECDSAP256, MLDSA65,
 		PolicyName(1), string(Integer), string(String), string(Binary), string(Double), string(Boolean),
 	}
 	for _, document := range []any{envelope{}, statement{}, Page{}, Chunk{}, Plan{}, Policy{}, Store{}, Receipt{}, Notarization{}, Head{}} {

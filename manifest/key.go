@@ -8,15 +8,19 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+
+	// From Go 1.27 on these are the standard library's crypto/mldsa and crypto/x509.
+	"filippo.io/mldsa"
+	"filippo.io/mldsa/x509"
 )
 
 // The algorithms of keys.
 const (
 	Ed25519   = "ed25519"    // RFC 8032
 	ECDSAP256 = "ecdsa-p256" // with SHA-256, signatures in ASN.1 DER
+	MLDSA65   = "ml-dsa-65"  // FIPS 204, without a context: for the time after quantum computers
 )
 
 // PublicKey is a key that signatures are checked with. Two are equal if and only
@@ -26,8 +30,8 @@ type PublicKey struct {
 	spki      string
 }
 
-// ParsePublicKey reads a SubjectPublicKeyInfo in DER, which must hold an Ed25519
-// key or one for ECDSA on P-256 in the one spelling those have.
+// ParsePublicKey reads a SubjectPublicKeyInfo in DER, which must hold a key of one of
+// the algorithms in the one spelling it has.
 func ParsePublicKey(spki []byte) (PublicKey, error) {
 	k, err := parseSPKI(spki)
 	if err != nil {
@@ -81,6 +85,11 @@ func algorithmOf(key crypto.PublicKey) (string, error) {
 			return ECDSAP256, nil
 		}
 		return "", invalid("an ECDSA key on %s; only P-256 is supported", key.Curve.Params().Name)
+	case *mldsa.PublicKey:
+		if key.Parameters() == mldsa.MLDSA65() {
+			return MLDSA65, nil
+		}
+		return "", invalid("a key of %s; only ML-DSA-65 is supported", key.Parameters())
 	}
 	return "", unsupported(key)
 }
@@ -92,7 +101,7 @@ func (k PublicKey) ID() Hash { return Sum([]byte(k.spki)) }
 // SPKI returns the key's SubjectPublicKeyInfo in DER.
 func (k PublicKey) SPKI() []byte { return []byte(k.spki) }
 
-// Algorithm returns [Ed25519] or [ECDSAP256].
+// Algorithm returns [Ed25519], [ECDSAP256] or [MLDSA65].
 func (k PublicKey) Algorithm() string { return k.algorithm }
 
 // PEM returns the key as openssl reads it.
@@ -113,6 +122,8 @@ func (k PublicKey) Verify(message, sig []byte) bool {
 	case *ecdsa.PublicKey:
 		digest := sha256.Sum256(message)
 		return ecdsa.VerifyASN1(key, digest[:], sig)
+	case *mldsa.PublicKey:
+		return mldsa.Verify(key, message, sig, nil) == nil
 	}
 	return false
 }
@@ -132,11 +143,11 @@ type signer struct {
 	private crypto.Signer
 }
 
-// NewSigner returns a Signer of a key in memory: an [ed25519.PrivateKey] or an
-// [*ecdsa.PrivateKey] on P-256. The same message always gets the same signature.
+// NewSigner returns a Signer of a key in memory: an [ed25519.PrivateKey], an
+// [*ecdsa.PrivateKey] on P-256 or an [*mldsa.PrivateKey] of ML-DSA-65. The same message always gets the same signature.
 func NewSigner(private crypto.Signer) (Signer, error) {
 	switch private.(type) {
-	case ed25519.PrivateKey, *ecdsa.PrivateKey:
+	case ed25519.PrivateKey, *ecdsa.PrivateKey, *mldsa.PrivateKey:
 	default:
 		return nil, fmt.Errorf("manifest: private key: %w", unsupported(private))
 	}
@@ -150,6 +161,9 @@ func NewSigner(private crypto.Signer) (Signer, error) {
 func (s signer) Key() PublicKey { return s.key }
 
 func (s signer) Sign(_ context.Context, message []byte) ([]byte, error) {
+	if private, ok := s.private.(*mldsa.PrivateKey); ok {
+		return private.SignDeterministic(message, nil)
+	}
 	if s.key.algorithm == Ed25519 {
 		return s.private.Sign(nil, message, crypto.Hash(0))
 	}
@@ -200,8 +214,10 @@ func generate(algorithm string) (crypto.Signer, error) {
 		return private, err
 	case ECDSAP256:
 		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case MLDSA65:
+		return mldsa.GenerateKey(mldsa.MLDSA65())
 	}
-	return nil, invalid("algorithm %q; choose %s or %s", algorithm, Ed25519, ECDSAP256)
+	return nil, invalid("algorithm %q; choose %s, %s or %s", algorithm, Ed25519, ECDSAP256, MLDSA65)
 }
 
 // parsePEM returns the contents of the one block in text, which must be of the
@@ -231,5 +247,5 @@ func wrongPEM(found, want string) error {
 }
 
 func unsupported(key any) error {
-	return invalid("a key of type %T; only Ed25519 and ECDSA on P-256 are supported", key)
+	return invalid("a key of type %T; only Ed25519, ECDSA on P-256 and ML-DSA-65 are supported", key)
 }

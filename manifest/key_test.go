@@ -15,7 +15,7 @@ import (
 )
 
 func TestGeneratedKeysSignAndComeBack(t *testing.T) {
-	for _, algorithm := range []string{Ed25519, ECDSAP256} {
+	for _, algorithm := range []string{Ed25519, ECDSAP256, MLDSA65} {
 		text, s, err := GenerateKey(algorithm)
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +81,7 @@ func TestOtherKeysAreRefused(t *testing.T) {
 			t.Errorf("%s in PEM: got %v, want %v", name, err, ErrInvalid)
 		}
 		spki := must(x509.MarshalPKIXPublicKey(private.Public()))(t)
-		if _, err := ParsePublicKey(spki); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "only Ed25519 and ECDSA") &&
+		if _, err := ParsePublicKey(spki); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "only Ed25519, ECDSA") &&
 			!strings.Contains(err.Error(), "only P-256") {
 			t.Errorf("public %s: got %v, want %v", name, err, ErrInvalid)
 		}

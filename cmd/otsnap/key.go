@@ -67,7 +67,7 @@ whoever reads the file can sign: keep it where only the exporting machine can.`,
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "`FILE` for the private key")
-	cmd.Flags().StringVar(&algorithm, "type", manifest.Ed25519, "`TYPE` of key: ed25519, or ecdsa-p256 as key services have it")
+	cmd.Flags().StringVar(&algorithm, "type", manifest.Ed25519, "`TYPE` of key: ed25519, ecdsa-p256 as key services have it, or ml-dsa-65 against quantum computers")
 	cmd.Flags().BoolVar(&passphrase, "passphrase", false, "put a passphrase on the key, asked for twice at a terminal")
 	a.addPassphraseFlag(cmd)
 	return cmd

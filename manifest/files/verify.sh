@@ -108,7 +108,7 @@ signed_by() {
     [ "$id" = "${key_id[key]}" ] || continue
     printf '%s' "$sig" | base64 -d >"$tmp/sig" 2>/dev/null || continue
     case ${key_algorithm[key]} in
-      ed25519)
+      ed25519 | ml-dsa-65) # the latter from openssl 3.5 on
         openssl pkeyutl -verify -pubin -inkey "$tmp/key$key.pem" -rawin -in "$tmp/pae" \
           -sigfile "$tmp/sig" >/dev/null 2>&1 && return 0
         ;;
@@ -177,6 +177,7 @@ load_keys() {
     case $algorithm in
       ed25519) [[ $spki =~ ^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$ ]] ;;
       ecdsa-p256) [[ $spki =~ ^MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE[A-Za-z0-9+/]{86}==$ ]] ;;
+      ml-dsa-65) [[ $spki =~ ^MIIHsjALBglghkgBZQMEAxIDggeh[A-Za-z0-9+/]*$ && ${#spki} -eq 2632 ]] ;;
       *) false ;;
     esac || fail 13 "$doc: key $name is not a key of $algorithm"
     [[ $name =~ $re_file && $role =~ ^(exporter|notary|officer)$ && $from =~ $re_seq && $revoked =~ $re_seq ]] ||

@@ -22,7 +22,7 @@ const ProgramHelp = `A program (exec:/PATH/TO/PROGRAM ARGUMENTS) is run without 
 parted by spaces. It reads three lines and answers on standard output:
   1  otsnap/1 key, or otsnap/1 sign
   2  the SHA-256 of the message, in base64: an ECDSA key signs this
-  3  the message, in base64: an Ed25519 key signs this
+  3  the message, in base64: a key of another kind signs this
 To key, where lines 2 and 3 are empty, it answers with its public key in PEM; to
 sign with one line, the signature in base64. What it says on standard error is
 shown. An exit code other than 0 means that it could not. With openssl:
