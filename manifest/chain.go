@@ -9,6 +9,7 @@ type Chain struct {
 	policy *Policy
 	next   int64 // seq of the next manifest
 	prev   Hash  // digest of the one before; zero: not known
+	by     []string
 }
 
 // NewChain begins a check of the archive p governs, the newest version of its
@@ -38,7 +39,7 @@ func NewChain(t Trust, p *Policy, from int64) (*Chain, error) {
 // that trusted keys signed and that names a version of the policy which is not there
 // is ErrRollback: the version is hidden. After an error the Chain is of no more use.
 func (c *Chain) Add(sealed []byte) (*Manifest, error) {
-	m, known, err := judge(sealed, c.policy)
+	m, by, known, err := judge(sealed, c.policy)
 	if err == nil && !known {
 		err = rollback("manifest %d was made under policy %s, which is none of the %d there are: a newer version is hidden or deleted",
 			m.Seq, m.Policy, c.policy.Version)
@@ -49,8 +50,13 @@ func (c *Chain) Add(sealed []byte) (*Manifest, error) {
 	if err := c.link(m, Sum(sealed)); err != nil {
 		return nil, fmt.Errorf("manifest: chain: %w", err)
 	}
+	c.by = by
 	return m, nil
 }
+
+// Signers returns the keys, as people read them, that count for the manifest added last
+// and signed it.
+func (c *Chain) Signers() []string { return c.by }
 
 func (c *Chain) link(m *Manifest, digest Hash) error {
 	if m.Seq != c.next {

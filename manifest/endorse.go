@@ -118,17 +118,22 @@ func (p *Policy) endorsers(o opened, seq int64, roles []string) ([]string, error
 
 // checkAbout checks the members that every endorsement has.
 func checkAbout(format int64, archive Hash, seq int64, digest Hash, tool string) error {
-	if err := checkFormatNumber(format); err != nil {
-		return err
-	}
-	if archive.IsZero() {
-		return invalid("archive is zero")
-	}
 	if seq < 1 || seq > MaxSeq {
 		return invalid("manifest %d; want 1 to %d", seq, MaxSeq)
 	}
 	if digest.IsZero() {
 		return invalid("the digest of manifest %d is zero", seq)
+	}
+	return checkMaker(format, archive, tool)
+}
+
+// checkMaker checks what does not depend on there being a manifest.
+func checkMaker(format int64, archive Hash, tool string) error {
+	if err := checkFormatNumber(format); err != nil {
+		return err
+	}
+	if archive.IsZero() {
+		return invalid("archive is zero")
 	}
 	if err := checkPresent("tool", tool); err != nil {
 		return err

@@ -93,34 +93,35 @@ func Open(sealed []byte, p *Policy) (*Manifest, error) {
 }
 
 func open(sealed []byte, p *Policy) (*Manifest, error) {
-	m, known, err := judge(sealed, p)
+	m, _, known, err := judge(sealed, p)
 	if err == nil && !known {
 		err = untrusted("manifest %d was made under policy %s, which is none of the %d there are", m.Seq, m.Policy, p.Version)
 	}
 	return m, err
 }
 
-// judge opens a manifest, and reports whether the policy it names is known. One
-// that names another and is signed as it must be comes from after p.
-func judge(sealed []byte, p *Policy) (m *Manifest, known bool, err error) {
+// judge opens a manifest, and returns the keys that count for it and signed it, and
+// whether the policy it names is known. One that names another and is signed as it
+// must be comes from after p.
+func judge(sealed []byte, p *Policy) (m *Manifest, by []string, known bool, err error) {
 	if _, err := p.opened(); err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	o, err := manifestKind.open(sealed)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	if err := p.plausible(o); err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	if m, err = parseManifest(o.payload); err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	if err := p.governs(m.Archive); err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
-	known, err = p.judge(m, o)
-	return m, known, err
+	by, known, err = p.judge(m, o)
+	return m, by, known, err
 }
 
 func parseManifest(payload []byte) (*Manifest, error) {

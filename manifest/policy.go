@@ -401,14 +401,17 @@ func (k trustedKey) window() string {
 }
 
 // decide checks that enough keys signed o.
-func (b ballot) decide(o opened) error {
+func (b ballot) decide(o opened) error { return b.enough(b.signed(o)) }
+
+// signed returns which of the keys signed o.
+func (b ballot) signed(o opened) map[PublicKey]bool {
 	signed := make(map[PublicKey]bool, len(b.keys))
 	for _, k := range slices.Concat(b.keys, b.void) {
 		if o.by(k.key) {
 			signed[k.key] = true
 		}
 	}
-	return b.enough(signed)
+	return signed
 }
 
 // enough checks the number of keys that signed, and says whose signatures there

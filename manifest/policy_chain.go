@@ -67,20 +67,28 @@ func (p *Policy) plausible(o opened) error {
 }
 
 // judge checks that a manifest was made under the version in force for its number,
-// and by keys that count for it. It reports whether the version it names is known.
-func (p *Policy) judge(m *Manifest, o opened) (known bool, err error) {
+// and by keys that count for it, which it returns. It reports whether the version it
+// names is known.
+func (p *Policy) judge(m *Manifest, o opened) (by []string, known bool, err error) {
 	inForce := p.At(m.Seq)
 	for _, v := range p.Versions() {
 		if v.digest != m.Policy {
 			continue
 		}
 		if v.Version != inForce.Version {
-			return true, untrusted("manifest %d was made under version %d of the policy; version %d is in force for it, from manifest %d on",
+			return nil, true, untrusted("manifest %d was made under version %d of the policy; version %d is in force for it, from manifest %d on",
 				m.Seq, v.Version, inForce.Version, inForce.first())
 		}
 		known = true
 	}
-	return known, inForce.ballot(inForce.parsed, m.Seq, false).decide(o)
+	b := inForce.ballot(inForce.parsed, m.Seq, false)
+	signed := b.signed(o)
+	for _, k := range b.keys {
+		if signed[k.key] {
+			by = append(by, k.String())
+		}
+	}
+	return by, known, b.enough(signed)
 }
 
 // OpenNextPolicy returns the version of the policy after p, the newest so far: one

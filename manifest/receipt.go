@@ -18,8 +18,8 @@ type Receipt struct {
 	Prev   Hash  `json:"prev,omitzero"`   // digest of that one's object
 
 	Kind     string   `json:"kind"`   // what was done: a word of small letters
-	Seq      int64    `json:"seq"`    // the newest manifest there was
-	Digest   Hash     `json:"digest"` // of its object
+	Seq      int64    `json:"seq"`    // the newest good manifest there was; 0: none
+	Digest   Hash     `json:"digest"` // of its object; zero with Seq 0
 	Version  int64    `json:"version"`
 	Policy   Hash     `json:"policy"`  // [Policy.Digest] of that version, the newest there was
 	Anchors  []Anchor `json:"anchors"` // what the archive was held against, beside its own signatures
@@ -41,6 +41,9 @@ type Anchor struct {
 	Digest Hash   `json:"digest"` // of the object of manifest Seq; zero: not known
 }
 
+// anyRole is of whom a receipt may be.
+var anyRole = []string{Exporter, Notary, Officer}
+
 // SealReceipt validates r and signs it.
 func SealReceipt(ctx context.Context, r *Receipt, signers ...Signer) ([]byte, error) {
 	return sealEndorsement(ctx, receiptKind, r, signers)
@@ -50,7 +53,7 @@ func SealReceipt(ctx context.Context, r *Receipt, signers ...Signer) ([]byte, er
 // signed it: at least one, of any role, that counts for the manifest it names.
 func OpenReceipt(sealed []byte, p *Policy) (*Receipt, []string, error) {
 	r := new(Receipt)
-	names, err := openEndorsement(receiptKind, sealed, p, r, Exporter, Notary, Officer)
+	names, err := openEndorsement(receiptKind, sealed, p, r, anyRole...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -74,12 +77,17 @@ func OpenReceiptBy(sealed []byte, key PublicKey) (*Receipt, error) {
 	return r, nil
 }
 
-func (r *Receipt) about() (Hash, int64) { return r.Archive, r.Seq }
+// about is manifest 1 where there was none, so that it is clear which keys count.
+func (r *Receipt) about() (Hash, int64) { return r.Archive, max(r.Seq, 1) }
 
 // Validate checks every rule a receipt must keep.
 func (r *Receipt) Validate() error {
-	if err := checkAbout(r.Format, r.Archive, r.Seq, r.Digest, r.Tool); err != nil {
-		return err
+	check := checkMaker(r.Format, r.Archive, r.Tool)
+	if r.Seq != 0 || !r.Digest.IsZero() {
+		check = checkAbout(r.Format, r.Archive, r.Seq, r.Digest, r.Tool)
+	}
+	if check != nil {
+		return check
 	}
 	if err := r.checkPlace(); err != nil {
 		return err

@@ -1,0 +1,100 @@
+package manifest
+
+import "fmt"
+
+// ReceiptChain checks the receipts of an archive against each other, one after another
+// in the order of their numbers, the first one first. Numbers may be left out: whoever
+// may put objects can put junk under any. The newest receipts can be cut off without
+// that being seen by who holds none of them.
+type ReceiptChain struct {
+	policy *Policy
+	links  map[int64]receiptLink // signed by a key that was good once
+	last   int64                 // number of the newest good receipt; 0: none yet
+	seq    int64                 // the newest manifest that a good receipt names
+}
+
+// receiptLink is where a receipt stands in the chain.
+type receiptLink struct {
+	digest Hash // of its object
+	before int64
+	prev   Hash
+}
+
+// NewReceiptChain begins a check of the receipts of the archive p governs, the newest
+// version of its policy.
+func NewReceiptChain(p *Policy) *ReceiptChain {
+	return &ReceiptChain{policy: p, links: map[int64]receiptLink{}}
+}
+
+// Add opens the next receipt, out of the object with that number in its name, and
+// returns the names of the keys that signed it and count. Keys count for the newest
+// manifest that it or a receipt before it names, so that nobody dates a receipt back
+// to before their key was revoked.
+//
+// An error that is ErrRollback comes with a good receipt: one before it was removed or
+// replaced, or left out. Any other says that the object is no receipt of the chain, and
+// counts for nothing.
+func (c *ReceiptChain) Add(number int64, sealed []byte) (*Receipt, []string, error) {
+	r, names, err := c.read(number, sealed)
+	if err != nil {
+		return nil, nil, fmt.Errorf("manifest: receipt: %w", err)
+	}
+	err = c.follow(r)
+	c.last, c.seq = number, max(c.seq, r.Seq)
+	if err != nil {
+		return r, names, fmt.Errorf("manifest: receipt %d: %w", number, err)
+	}
+	return r, names, nil
+}
+
+func (c *ReceiptChain) read(number int64, sealed []byte) (*Receipt, []string, error) {
+	if _, err := c.policy.opened(); err != nil {
+		return nil, nil, err
+	}
+	o, err := receiptKind.open(sealed)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := c.policy.endorsers(o, 0, anyRole); err != nil {
+		return nil, nil, err // before anything in it is read
+	}
+	r := new(Receipt)
+	if err := parseEndorsement(o.payload, r); err != nil {
+		return nil, nil, err
+	}
+	archive, seq := r.about()
+	if err := c.policy.governs(archive); err != nil {
+		return nil, nil, err
+	}
+	if r.Number != number {
+		return nil, nil, invalid("%s holds receipt %d", ReceiptName(number), r.Number)
+	}
+	c.links[number] = receiptLink{Sum(sealed), r.Before, r.Prev}
+	names, err := c.policy.endorsers(o, max(seq, c.seq), anyRole)
+	return r, names, err
+}
+
+// follow goes back from a good receipt to the good one before it. What lies between
+// the two was good once, under a key that a later policy revoked from an earlier
+// manifest on.
+func (c *ReceiptChain) follow(r *Receipt) error {
+	at := r.Number
+	for {
+		l := c.links[at]
+		if l.before == c.last && c.last == 0 {
+			return nil
+		}
+		before, ok := c.links[l.before]
+		switch {
+		case l.before < c.last:
+			return rollback("it leaves out receipt %d: it comes after receipt %d", c.last, l.before)
+		case !ok:
+			return rollback("receipt %d, which it comes after, was removed or replaced", l.before)
+		case before.digest != l.prev:
+			return rollback("receipt %d, which it comes after, was replaced: it is %s, and was %s", l.before, before.digest, l.prev)
+		case l.before == c.last:
+			return nil
+		}
+		at = l.before
+	}
+}
