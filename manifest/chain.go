@@ -9,7 +9,7 @@ type Chain struct {
 	policy *Policy
 	next   int64 // seq of the next manifest
 	prev   Hash  // digest of the one before; zero: not known
-	by     []string
+	by     []trustedKey
 }
 
 // NewChain begins a check of the archive p governs, the newest version of its
@@ -54,9 +54,17 @@ func (c *Chain) Add(sealed []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// Signers returns the keys, as people read them, that count for the manifest added last
-// and signed it.
-func (c *Chain) Signers() []string { return c.by }
+// SignedBy returns the names of the keys that count for the manifest added last and
+// signed it: those with that role, or all for "".
+func (c *Chain) SignedBy(role string) []string {
+	var names []string
+	for _, k := range c.by {
+		if role == "" || k.role == role {
+			names = append(names, k.name)
+		}
+	}
+	return names
+}
 
 func (c *Chain) link(m *Manifest, digest Hash) error {
 	if m.Seq != c.next {

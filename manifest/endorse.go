@@ -81,29 +81,46 @@ func parseEndorsement(payload []byte, e endorsement) error {
 	return e.Validate()
 }
 
-// endorsers returns the names of the keys that signed o and may speak of manifest
-// seq: those with one of roles in the version of the policy in force for it, or in the
-// newest, so that a key that came later may look back; but not what any version
-// revokes from seq or a lower number on. 0 is no manifest in particular.
-func (p *Policy) endorsers(o opened, seq int64, roles []string) ([]string, error) {
+// mayEndorse returns the keys that may speak of manifest seq: those with one of roles
+// in the version of the policy in force for it, or in the newest, so that a key that
+// came later may look back; but not what any version revokes from seq or a lower number
+// on. 0 is no manifest in particular.
+func (p *Policy) mayEndorse(seq int64, roles []string) []trustedKey {
 	versions := []*Policy{p.At(seq), p}
 	if seq == 0 {
 		versions = p.Versions()
 	}
-	var signed, known []string
+	var may []trustedKey
 	for _, v := range versions {
 		for _, k := range v.parsed {
-			if !slices.Contains(roles, k.role) || slices.Contains(known, k.String()) {
-				continue
-			}
+			same := func(o trustedKey) bool { return o.name == k.name && o.key == k.key }
 			until, revoked := p.revoked[k.key]
-			if revoked && seq >= until && seq != 0 {
-				continue
+			if slices.Contains(roles, k.role) && !slices.ContainsFunc(may, same) && (seq == 0 || !revoked || seq < until) {
+				may = append(may, k)
 			}
-			known = append(known, k.String())
-			if o.by(k.key) {
-				signed = append(signed, k.name)
-			}
+		}
+	}
+	return may
+}
+
+// Notaries returns the keys whose notarization of manifest seq counts. p is the newest
+// version.
+func (p *Policy) Notaries(seq int64) []PolicyKey {
+	var keys []PolicyKey
+	for _, k := range p.mayEndorse(seq, []string{Notary}) {
+		keys = append(keys, NewPolicyKey(k.name, k.role, k.key))
+	}
+	return keys
+}
+
+// endorsers returns the names of the keys that signed o and may speak of manifest seq,
+// see mayEndorse.
+func (p *Policy) endorsers(o opened, seq int64, roles []string) ([]string, error) {
+	var signed, known []string
+	for _, k := range p.mayEndorse(seq, roles) {
+		known = append(known, k.String())
+		if o.by(k.key) {
+			signed = append(signed, k.name)
 		}
 	}
 	if len(signed) > 0 {

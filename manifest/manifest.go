@@ -100,10 +100,10 @@ func open(sealed []byte, p *Policy) (*Manifest, error) {
 	return m, err
 }
 
-// judge opens a manifest, and returns the keys that count for it and signed it, and
-// whether the policy it names is known. One that names another and is signed as it
-// must be comes from after p.
-func judge(sealed []byte, p *Policy) (m *Manifest, by []string, known bool, err error) {
+// judge opens a manifest, and reports which keys that count signed it, and whether the
+// policy it names is known. One that names another and is signed as it must be comes
+// from after p.
+func judge(sealed []byte, p *Policy) (m *Manifest, by []trustedKey, known bool, err error) {
 	if _, err := p.opened(); err != nil {
 		return nil, nil, false, err
 	}

@@ -69,7 +69,7 @@ func (p *Policy) plausible(o opened) error {
 // judge checks that a manifest was made under the version in force for its number,
 // and by keys that count for it, which it returns. It reports whether the version it
 // names is known.
-func (p *Policy) judge(m *Manifest, o opened) (by []string, known bool, err error) {
+func (p *Policy) judge(m *Manifest, o opened) (by []trustedKey, known bool, err error) {
 	inForce := p.At(m.Seq)
 	for _, v := range p.Versions() {
 		if v.digest != m.Policy {
@@ -83,11 +83,7 @@ func (p *Policy) judge(m *Manifest, o opened) (by []string, known bool, err erro
 	}
 	b := inForce.ballot(inForce.parsed, m.Seq, false)
 	signed := b.signed(o)
-	for _, k := range b.keys {
-		if signed[k.key] {
-			by = append(by, k.String())
-		}
-	}
+	by = slices.DeleteFunc(slices.Clone(b.keys), func(k trustedKey) bool { return !signed[k.key] })
 	return by, known, b.enough(signed)
 }
 

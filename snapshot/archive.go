@@ -42,6 +42,10 @@ type Entry struct {
 	Digest   manifest.Hash
 	Size     int64 // of the object, bytes
 
+	// SignedBy and Notaries name the keys of the policy that signed the manifest: all,
+	// and those of notaries. Only an entry of a chain that was read has them.
+	SignedBy, Notaries []string
+
 	// After is what is wrong with the chain after the entry, where it was asked for
 	// by its number or id: it is good, and whether later ones are cannot be told.
 	After error
@@ -194,7 +198,10 @@ func (a *Archive) read(ctx context.Context, newest int64) ([]Entry, error) {
 			if err != nil {
 				return entries, fmt.Errorf("snapshot: %s: %w", manifest.ManifestName(next+int64(i)), err)
 			}
-			entries = append(entries, Entry{Manifest: m, Digest: manifest.Sum(data), Size: int64(len(data))})
+			entries = append(entries, Entry{
+				Manifest: m, Digest: manifest.Sum(data), Size: int64(len(data)),
+				SignedBy: chain.SignedBy(""), Notaries: chain.SignedBy(manifest.Notary),
+			})
 		}
 	}
 	if _, err := chain.Finish(); err != nil {
