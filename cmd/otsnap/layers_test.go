@@ -43,6 +43,7 @@ func TestLayers(t *testing.T) {
 	testsOnly := []string{
 		module + "/snapshot/tablestore/local", module + "/cmd/otsnap/internal/sample", module + "/archive/archivetest",
 		module + "/archive/s3/s3test", module + "/cmd/otsnap/internal/signer/signertest", module + "/archive/oss/osstest",
+		module + "/cmd/otsnap/internal/rfc3161/tsatest", "github.com/digitorus/",
 		"github.com/Shopify/toxiproxy", "github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager",
 	}
 	standard := map[string]bool{}
