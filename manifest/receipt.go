@@ -3,6 +3,7 @@ package manifest
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Receipt is the signed report of something that was done with an archive: a
@@ -75,6 +76,12 @@ func OpenReceiptBy(sealed []byte, key PublicKey) (*Receipt, error) {
 		return nil, fmt.Errorf("manifest: receipt: %w", err)
 	}
 	return r, nil
+}
+
+// MayReport reports whether a receipt that key signs counts, if its newest manifest is
+// number seq. p is the newest version.
+func (p *Policy) MayReport(key PublicKey, seq int64) bool {
+	return slices.ContainsFunc(p.mayEndorse(max(seq, 1), anyRole), func(k trustedKey) bool { return k.key == key })
 }
 
 // about is manifest 1 where there was none, so that it is clear which keys count.

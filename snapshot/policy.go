@@ -139,6 +139,16 @@ func (a *Archive) apply(ctx context.Context, sealed []byte, now time.Time) error
 	if next.From < seq {
 		return fmt.Errorf("version %d is to be in force from snapshot %d on, and there are %d: %w", next.Version, next.From, seq-1, ErrWish)
 	}
+	if err := a.putOwn(ctx, manifest.PolicyName(next.Version), sealed, now); err != nil {
+		return err
+	}
+	a.Policy, a.sealed = next, append(a.sealed, sealed)
+	return nil
+}
+
+// putOwn is put for objects of the archive that belong to no snapshot: they are locked
+// as long as the archive was made to lock its objects.
+func (a *Archive) putOwn(ctx context.Context, name string, data []byte, now time.Time) error {
 	opts := archive.PutOptions{}
 	if _, ok := a.Store.(archive.Locker); ok {
 		settings, err := a.Settings(ctx)
@@ -147,13 +157,8 @@ func (a *Archive) apply(ctx context.Context, sealed []byte, now time.Time) error
 		}
 		opts.Lock = signedTerm(settings).lock(now)
 	}
-	name := manifest.PolicyName(next.Version)
-	if _, err := putWith(ctx, a.Store, name, sealed, opts); err != nil {
+	if _, err := putWith(ctx, a.Store, name, data, opts); err != nil {
 		return err
 	}
-	if err := locked(ctx, a.Store, name, opts.Lock); err != nil {
-		return err
-	}
-	a.Policy, a.sealed = next, append(a.sealed, sealed)
-	return nil
+	return locked(ctx, a.Store, name, opts.Lock)
 }
