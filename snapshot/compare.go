@@ -235,7 +235,7 @@ func (c *comparer) sum(ctx context.Context, j job) (found TableReport, differs b
 		return found, true, nil
 	}
 	var tree manifest.Tree
-	for batch, err := range c.scan(ctx, j) {
+	for batch, err := range c.scan(ctx, j, true) {
 		if err != nil {
 			return found, false, err
 		}
@@ -280,7 +280,8 @@ func (t *TableReport) merge(o TableReport, limit int) {
 	t.Differences = append(t.Differences, o.Differences[:min(room, len(o.Differences))]...)
 }
 
-func (c *comparer) scan(ctx context.Context, j job) iter.Seq2[row.Batch, error] {
+// scan scans a part of the live table, for its rows or only for their digests.
+func (c *comparer) scan(ctx context.Context, j job, digest bool) iter.Seq2[row.Batch, error] {
 	table := j.table.Table
 	table.Name = c.names[table.Name]
 	part := manifest.Range{From: j.from, To: j.to}
@@ -290,7 +291,7 @@ func (c *comparer) scan(ctx context.Context, j job) iter.Seq2[row.Batch, error] 
 			return func(func(row.Batch, error) bool) {}
 		}
 	}
-	return c.with.Scan(ctx, Scan{Table: table, Layout: *j.layout, From: part.From, To: part.To, Rows: groupRows, Bytes: groupBytes})
+	return c.with.Scan(ctx, Scan{Table: table, Layout: *j.layout, From: part.From, To: part.To, Rows: groupRows, Bytes: groupBytes, Digest: digest})
 }
 
 // keyed is a row in PlainBuffer with its key.
@@ -311,7 +312,7 @@ func (c *comparer) pairs(ctx context.Context, j job) iter.Seq2[pair, error] {
 	return func(yield func(pair, error) bool) {
 		signed, stopSigned := iter.Pull2(c.signedRows(ctx, j))
 		defer stopSigned()
-		live, stopLive := iter.Pull2(rows(*j.layout, records(c.scan(ctx, j))))
+		live, stopLive := iter.Pull2(rows(*j.layout, records(c.scan(ctx, j, false))))
 		defer stopLive()
 		s, sErr, sOK := signed()
 		l, lErr, lOK := live()

@@ -294,11 +294,11 @@ func (x *restorer) expired(ctx context.Context, t *restored) error {
 		return nil
 	}
 	layout := row.Layout{Key: t.signed.Table.Key, Columns: t.signed.Table.Columns}
-	for batch, err := range x.Check.Scan(ctx, Scan{Table: t.table, Layout: layout, Rows: groupRows, Bytes: groupBytes}) {
+	for batch, err := range x.Check.Scan(ctx, Scan{Table: t.table, Layout: layout, Rows: groupRows, Bytes: groupBytes, Digest: true}) {
 		if err != nil {
 			return inTable(t.table, err)
 		}
-		e.Visible += batch.Record.NumRows()
+		e.Visible += int64(len(batch.Leaves))
 	}
 	x.note(t, "with its time to live it shows %d of the %d rows restored", e.Visible, t.report.Counted)
 	return nil

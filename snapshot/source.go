@@ -48,6 +48,10 @@ type Scan struct {
 	Rows     int64        // a batch ends after the row that makes it this long; 0: no such limit
 	Bytes    int64        // likewise in PlainBuffer bytes; 0: no such limit
 	Limit    int64        // rows in all; 0: no limit
+
+	// Digest says that of the rows only hashes and sizes are wanted: batches may
+	// come without their records, which takes less time and no memory.
+	Digest bool
 }
 
 // Sink is an instance rows are written to. Tables are named and described as they

@@ -33,7 +33,9 @@ func (v *vector[T]) addAll(p []T) {
 	if cap(v.items)-len(v.items) < len(p) {
 		v.grow(len(p))
 	}
-	v.items = append(v.items, p...)
+	n := len(v.items)
+	v.items = v.items[:n+len(p)]
+	copy(v.items[n:], p)
 }
 
 // pad fills up to n items with x.
@@ -85,13 +87,22 @@ func (b *bitmap) set(i int) {
 	b.items[i>>3] |= 1 << (i & 7)
 }
 
+// fill makes the first n bits one. None was set before.
+func (b *bitmap) fill(n int) {
+	b.pad(n>>3, 0xff)
+	if n&7 != 0 {
+		b.add(1<<(n&7) - 1)
+	}
+}
+
 // column grows one Arrow array. Only what is there is written: the nulls before
-// a value are filled in when it comes, so an absent attribute costs nothing.
+// a value are filled in when it comes, so an absent attribute costs nothing, and
+// so costs to say of each that it is there until the first that is absent.
 type column struct {
 	kind     kind
 	required bool
-	count    int // values that are not null
-	valid    bitmap
+	count    int           // values that are not null
+	valid    bitmap        // empty while no value is null, and when there is none at all
 	fixed    vector[int64] // of an integer or a double, its bits
 	bools    bitmap
 	starts   vector[int32] // of a text or a blob
@@ -121,8 +132,11 @@ func (c *column) set(i int, value []byte) {
 			c.bools.set(i)
 		}
 	default:
-		c.starts.pad(i, int32(len(c.bytes.items)))
-		c.starts.add(int32(len(c.bytes.items)))
+		start := int32(len(c.bytes.items))
+		if i > len(c.starts.items) {
+			c.starts.pad(i, start)
+		}
+		c.starts.add(start)
 		c.bytes.addAll(value)
 	}
 	c.mark(i)
@@ -136,10 +150,24 @@ func (c *column) setFixed(i int, value int64) {
 	c.mark(i)
 }
 
+// mark says that there is a value i.
 func (c *column) mark(i int) {
+	if c.count != i {
+		c.markBehindGap(i)
+	}
 	c.count++
-	if !c.required {
-		c.valid.set(i)
+}
+
+// markBehindGap is mark where values before i are null.
+func (c *column) markBehindGap(i int) {
+	c.startValid()
+	c.valid.set(i)
+}
+
+// startValid makes the bitmap, behind the values that are there without a gap.
+func (c *column) startValid() {
+	if len(c.valid.items) == 0 {
+		c.valid.fill(c.count)
 	}
 }
 
@@ -167,6 +195,7 @@ func (c *column) takeValid(n int) *memory.Buffer {
 	if c.required {
 		return nil
 	}
+	c.startValid()
 	c.valid.pad(bytesFor(n), 0)
 	return c.valid.take()
 }

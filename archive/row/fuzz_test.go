@@ -3,6 +3,7 @@ package row
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -106,6 +107,11 @@ func FuzzBuilder(f *testing.F) {
 		l := testLayout(t)
 		b := NewBuilder(memory.DefaultAllocator, l)
 		rest, err := b.Append(wire)
+		d := NewDigester(l)
+		digested, refused := d.Append(wire)
+		if fmt.Sprint(err) != fmt.Sprint(refused) || len(digested) != len(rest) {
+			t.Fatalf("a Builder says %v, a Digester %v", err, refused)
+		}
 		if err != nil {
 			return
 		}
@@ -126,10 +132,25 @@ func FuzzBuilder(f *testing.F) {
 		if batch.Leaves[0] != manifest.LeafHash(got) || batch.Bytes != int64(len(got)) || batch.Cells != int64(len(want.Cells)) {
 			t.Error("leaf, size or cells are not those of the row")
 		}
+		if key := keyOfRecord(t, l, batch); !bytes.Equal(b.AppendKey(nil, wire), key) || !bytes.Equal(d.AppendKey(nil, wire), key) {
+			t.Errorf("key is %x, of the record %x", d.AppendKey(nil, wire), key)
+		}
+		if hashed := d.Batch(); hashed.Leaves[0] != batch.Leaves[0] || hashed.Bytes != batch.Bytes || hashed.Cells != batch.Cells || hashed.Record != nil {
+			t.Errorf("a Digester makes %v of it, want %v", hashed, batch)
+		}
 		if ordered(wire) && !bytes.Equal(got, wire) {
 			t.Errorf("row is\n%x, want\n%x", got, wire)
 		}
 	})
+}
+
+// keyOfRecord returns the key of the first row of a batch.
+func keyOfRecord(t *testing.T, l Layout, batch Batch) manifest.Key {
+	e := NewEncoder(l)
+	if err := e.Reset(batch.Record); err != nil {
+		t.Fatal(err)
+	}
+	return e.AppendKey(nil, 0)
 }
 
 // ordered reports whether the cells of a row that parses stand in canonical

@@ -113,6 +113,22 @@ type cell struct {
 	promoted bool // stands in a column of its own
 }
 
+// cells are those of a row, in memory used again for the next row.
+type cells []cell
+
+// add adds the cell at start and returns it, for the reader of the cell to fill
+// in. The cell is not written as a whole: this runs for every cell there is.
+func (s *cells) add(start int, name int32) *cell {
+	if len(*s) == cap(*s) {
+		*s = append(*s, cell{})
+	} else {
+		*s = (*s)[:len(*s)+1]
+	}
+	c := &(*s)[len(*s)-1]
+	c.start, c.name, c.promoted = start, name, false
+	return c
+}
+
 // What a cell has after its value: in a primary key its checksum, else its
 // version before that.
 const (

@@ -2,9 +2,17 @@ package tablestore
 
 import (
 	"fmt"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	ots "github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
+	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
+	"github.com/golang/protobuf/proto"
+	"github.com/otsnap/otsnap/archive/row"
+	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 )
 
@@ -30,6 +38,22 @@ func benchRows(n int) []*ots.Row {
 		rows[i] = r
 	}
 	return rows
+}
+
+// benchLayout gives every cell of benchRows a column of its own.
+func benchLayout(b *testing.B) row.Layout {
+	b.Helper()
+	all := slices.Clone(columns)
+	for _, name := range []string{"extra1", "x0", "x1", "x2"} {
+		all = append(all, manifest.Column{Name: name, Type: manifest.String})
+	}
+	all = append(all, manifest.Column{Name: "extra2", Type: manifest.Integer})
+	slices.SortFunc(all, func(a, b manifest.Column) int { return strings.Compare(a.Name, b.Name) })
+	l, err := row.NewLayout(orders.Key, all)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return l
 }
 
 const benchSize = 50_000
@@ -112,4 +136,82 @@ func BenchmarkWrite(b *testing.B) {
 		}
 		report(b, n, size)
 	})
+}
+
+// BenchmarkRequests makes BatchWriteRow requests of rows and sends none of them.
+func BenchmarkRequests(b *testing.B) {
+	const n = 10_000
+	rows := benchRows(n)
+	size := 0
+	for _, r := range wire(rows) {
+		size += len(r)
+	}
+	rec := record(b, benchLayout(b), rows)
+	changes := make([]ots.RowChange, n)
+	for i, r := range rows {
+		changes[i] = change(orders, r)
+	}
+	b.Run("Sink", func(b *testing.B) {
+		perCore(b, n, size, func() error {
+			w := &writer{write: snapshot.Write{Table: orders, Record: rec}, encoder: row.NewEncoder(benchLayout(b))}
+			w.table = orders.Name
+			made := 0
+			send := func(parts ...*parcel) {
+				for _, p := range parts {
+					made += len(p.body())
+				}
+			}
+			err := w.encoder.Reset(rec)
+			if err == nil {
+				err = w.pack(b.Context(), send)
+			}
+			if err == nil && made < size {
+				err = fmt.Errorf("%d bytes", made)
+			}
+			return err
+		})
+	})
+	b.Run("SDK", func(b *testing.B) {
+		perCore(b, n, size, func() error {
+			for part := range slices.Chunk(changes, maxRows) {
+				table := &otsprotocol.TableInBatchWriteRowRequest{TableName: proto.String(orders.Name)}
+				for _, c := range part {
+					table.Rows = append(table.Rows, &otsprotocol.RowInBatchWriteRowRequest{
+						Type: otsprotocol.OperationType_PUT.Enum(), RowChange: c.Serialize(),
+						Condition: &otsprotocol.Condition{RowExistence: otsprotocol.RowExistenceExpectation_IGNORE.Enum()},
+					})
+				}
+				request := &otsprotocol.BatchWriteRowRequest{Tables: []*otsprotocol.TableInBatchWriteRowRequest{table}}
+				if _, err := proto.Marshal(request); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// perCore measures a pass over rows by the CPU time of the process, which a machine
+// that is busy with something else as well changes less than the time that passes.
+func perCore(b *testing.B, rows, size int, pass func() error) {
+	b.Helper()
+	b.ReportAllocs()
+	used := cpuTime(b)
+	for b.Loop() {
+		if err := pass(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	used = cpuTime(b) - used
+	b.ReportMetric(used.Seconds()*1e9/float64(b.N)/float64(rows), "cpu-ns/row")
+	b.ReportMetric(float64(b.N)*float64(size)/1e6/used.Seconds(), "MB/s/core")
+	b.SetBytes(int64(size))
+}
+
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -9,7 +9,6 @@ import (
 	"math"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore/otsprotocol"
-	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/golang/protobuf/proto"
 	"github.com/otsnap/otsnap/archive/row"
@@ -176,8 +175,9 @@ func (in *Instance) ahead(ctx context.Context, q query) <-chan fetched {
 }
 
 // Scan yields the rows of a range in key order with every version of every
-// cell. The consumer releases the records. It holds two answers of the service,
-// of 4 MB or one larger row each, and one batch in memory. An answer of more
+// cell. The consumer releases the records; a scan for digests yields none. It holds
+// two answers of the service, of 4 MB or one larger row each, and one batch in
+// memory. An answer of more
 // than 64 MiB is an error.
 //
 // Of a timeseries table it holds up to ten answers, and the list of all series:
@@ -206,24 +206,33 @@ type scanner struct {
 	scan  snapshot.Scan
 	yield func(row.Batch, error) bool
 
-	builder *row.Builder
-	encoder *row.Encoder
+	builder builder
 	taken   int64        // rows, those in the builder included
-	last    manifest.Key // of the batch handed over last
+	last    manifest.Key // of the row taken last
+	key     manifest.Key // memory for the next
 	resumed manifest.Key // row to leave out, as it was taken before
+}
+
+// builder makes batches of rows: a [row.Builder], or a [row.Digester].
+type builder interface {
+	Append(wire []byte) (rest []byte, err error)
+	AppendKey(dst manifest.Key, wire []byte) manifest.Key
+	Rows() int
+	Bytes() int64
+	Batch() row.Batch
 }
 
 func newScanner(in *Instance, scan snapshot.Scan, yield func(row.Batch, error) bool) *scanner {
 	if scan.Bytes <= 0 || scan.Bytes > maxBatch {
 		scan.Bytes = maxBatch
 	}
-	return &scanner{
-		in:      in,
-		scan:    scan,
-		yield:   yield,
-		builder: row.NewBuilder(memory.DefaultAllocator, scan.Layout),
-		encoder: row.NewEncoder(scan.Layout),
+	s := &scanner{in: in, scan: scan, yield: yield}
+	if scan.Digest {
+		s.builder = row.NewDigester(scan.Layout)
+	} else {
+		s.builder = row.NewBuilder(memory.DefaultAllocator, scan.Layout)
 	}
+	return s
 }
 
 // damaged says that a page holds a row that cannot be read, and from where to
@@ -293,7 +302,7 @@ func (s *scanner) takePage(p page) error {
 			return s.damage(p, before, err)
 		}
 		before, rows = rows[:len(rows)-len(rest)], rest
-		if err := s.count(); err != nil {
+		if err := s.count(before); err != nil {
 			return err
 		}
 	}
@@ -301,7 +310,10 @@ func (s *scanner) takePage(p page) error {
 }
 
 // count notes a row that the builder took, and hands over what is then a batch.
-func (s *scanner) count() error {
+func (s *scanner) count(wire []byte) error {
+	if err := s.check(wire); err != nil {
+		return fmt.Errorf("GetRange, table %s: %w", s.scan.Table.Name, err)
+	}
 	s.taken++
 	if s.scan.Rows > 0 && int64(s.builder.Rows()) >= s.scan.Rows || s.builder.Bytes() >= s.scan.Bytes {
 		return s.hand()
@@ -346,16 +358,11 @@ func (s *scanner) leaveOut(rows []byte) (out, rest []byte, err error) {
 
 // keyOf returns the key of the first of rows and what follows that row.
 func (s *scanner) keyOf(rows []byte) (key manifest.Key, rest []byte, err error) {
-	b := row.NewBuilder(memory.DefaultAllocator, s.scan.Layout)
-	if rest, err = b.Append(rows); err != nil {
+	d := row.NewDigester(s.scan.Layout)
+	if rest, err = d.Append(rows); err != nil {
 		return nil, nil, err
 	}
-	record := b.Batch().Record
-	defer record.Release()
-	if err := s.encoder.Reset(record); err != nil {
-		return nil, nil, err
-	}
-	return s.encoder.AppendKey(nil, 0), rest, nil
+	return d.AppendKey(nil, rows), rest, nil
 }
 
 // hand gives the rows in the builder to the consumer.
@@ -363,35 +370,23 @@ func (s *scanner) hand() error {
 	if s.builder.Rows() == 0 {
 		return nil
 	}
-	batch := s.builder.Batch()
-	if err := s.check(batch.Record); err != nil {
-		batch.Record.Release()
-		return fmt.Errorf("GetRange, table %s: %w", s.scan.Table.Name, err)
-	}
-	if !s.yield(batch, nil) {
+	if !s.yield(s.builder.Batch(), nil) {
 		return errStopped
 	}
 	return nil
 }
 
-// check holds the rows against the promise that they are in key order and in
-// the range.
-func (s *scanner) check(record arrow.RecordBatch) error {
-	if err := s.encoder.Reset(record); err != nil {
-		return err
+// check holds the row the builder took last against the promise that rows are in
+// key order and in the range.
+func (s *scanner) check(wire []byte) error {
+	key := s.builder.AppendKey(s.key[:0], wire)
+	if bytes.Compare(key, s.last) <= 0 {
+		return fmt.Errorf("row %s came after row %s", s.format(key), s.format(s.last))
 	}
-	last, key := s.last, []byte(nil)
-	for i := range int(record.NumRows()) {
-		key = s.encoder.AppendKey(key[:0], i)
-		if bytes.Compare(key, last) <= 0 {
-			return fmt.Errorf("row %s came after row %s", s.format(key), s.format(last))
-		}
-		if bytes.Compare(key, s.scan.From) < 0 || len(s.scan.To) > 0 && bytes.Compare(key, s.scan.To) >= 0 {
-			return fmt.Errorf("row %s is not in the range asked for", s.format(key))
-		}
-		last, key = key, last
+	if bytes.Compare(key, s.scan.From) < 0 || len(s.scan.To) > 0 && bytes.Compare(key, s.scan.To) >= 0 {
+		return fmt.Errorf("row %s is not in the range asked for", s.format(key))
 	}
-	s.last = bytes.Clone(last)
+	s.last, s.key = key, s.last
 	return nil
 }
 

@@ -425,16 +425,26 @@ func TestScanOfScriptedPages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &service{answers: test.answers}
-				got, err := scan(t, s.open(t), snapshot.Scan{Table: orders, Layout: layoutOf(t, orders)})
+				ask := snapshot.Scan{Table: orders, Layout: layoutOf(t, orders)}
+				got, err := scan(t, s.open(t), ask)
+				leaves, again := digests(t, (&service{answers: test.answers}).open(t), ask)
+				if (again == nil) != (err == nil) || again != nil && !strings.Contains(again.Error(), test.err) {
+					t.Errorf("for digests alone: %v, want %v", again, err)
+				}
 				if test.err == "" {
 					var want [][]byte
+					var hashes []manifest.Hash
 					for _, i := range test.want {
 						want = append(want, r[i])
+						hashes = append(hashes, manifest.LeafHash(r[i]))
 					}
 					if err != nil {
 						t.Fatal(err)
 					}
 					compareRows(t, got, want)
+					if !slices.Equal(leaves, hashes) {
+						t.Errorf("%d digests, not those of the %d rows", len(leaves), len(want))
+					}
 					return
 				}
 				if err == nil || !strings.Contains(err.Error(), test.err) {
@@ -446,6 +456,23 @@ func TestScanOfScriptedPages(t *testing.T) {
 			})
 		})
 	}
+}
+
+// digests returns the leaf hashes of the rows a scan is about, scanned for nothing
+// else.
+func digests(t *testing.T, in *Instance, s snapshot.Scan) (leaves []manifest.Hash, err error) {
+	t.Helper()
+	s.Digest = true
+	for batch, err := range in.Scan(t.Context(), s) {
+		if err != nil {
+			return leaves, err
+		}
+		if batch.Record != nil {
+			t.Error("a batch has a record")
+		}
+		leaves = append(leaves, batch.Leaves...)
+	}
+	return leaves, nil
 }
 
 func TestScanRefusesRowsOutsideItsRange(t *testing.T) {

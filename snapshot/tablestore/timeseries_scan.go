@@ -55,12 +55,14 @@ func (s *scanner) scanTimeseries(ctx context.Context) error {
 			return err
 		}
 		for len(wire) > 0 && !s.full() {
-			if wire, err = s.builder.Append(wire); err != nil {
+			rest, err := s.builder.Append(wire)
+			if err != nil {
 				return fmt.Errorf("table %s: %w", s.scan.Table.Name, err)
 			}
-			if err := s.count(); err != nil {
+			if err := s.count(wire); err != nil {
 				return err
 			}
+			wire = rest
 		}
 		if s.full() {
 			break
