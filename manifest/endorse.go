@@ -72,11 +72,8 @@ func readEndorsement(k kind, sealed []byte, p *Policy, e endorsement, roles []st
 }
 
 func parseEndorsement(payload []byte, e endorsement) error {
-	if err := checkFormat(payload); err != nil {
+	if err := parse(payload, e); err != nil {
 		return err
-	}
-	if err := decode(payload, e); err != nil {
-		return invalid("%w", err)
 	}
 	return e.Validate()
 }

@@ -147,6 +147,19 @@ func decodeBase64(text string) ([]byte, error) {
 	return base64.StdEncoding.Strict().DecodeString(text)
 }
 
+// parse reads the payload of a document whose signatures are good into v. One that is
+// not of this format says so, whatever else is wrong with it.
+func parse(payload []byte, v any) error {
+	err := decode(payload, v)
+	if err == nil {
+		return nil
+	}
+	if other := checkFormat(payload); other != nil {
+		return other
+	}
+	return invalid("%w", err)
+}
+
 // checkFormat looks at the format of a document whose signatures are good, before
 // the strict parse that only a document of this format can pass.
 func checkFormat(payload []byte) error {

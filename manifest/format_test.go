@@ -46,8 +46,8 @@ func members(t reflect.Type) []string {
 		return members(t.Elem())
 	case reflect.Struct:
 		for i := range t.NumField() {
-			if m := memberOf(t.Field(i)); m.name != "" {
-				names = append(append(names, m.name), members(t.Field(i).Type)...)
+			if name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); name != "" && name != "-" {
+				names = append(append(names, name), members(t.Field(i).Type)...)
 			}
 		}
 	}

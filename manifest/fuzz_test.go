@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -183,8 +184,8 @@ func FuzzTrust(f *testing.F) {
 	})
 }
 
-// FuzzDecode holds that what the strict decoder reads, it reads again from its own
-// spelling.
+// FuzzDecode holds that what the strict decoder reads, encoding/json reads as the same,
+// and that it reads it again from its own spelling.
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(sampleJSON))
 	f.Add(bytes.ReplaceAll([]byte(sampleJSON), []byte(`"a"`), []byte(`"\ud83d\ude00\u2028<"`)))
@@ -193,6 +194,10 @@ func FuzzDecode(f *testing.F) {
 		if decode(data, &first) != nil {
 			return
 		}
+		if err := json.Unmarshal(data, &second); err != nil || !reflect.DeepEqual(first, second) {
+			t.Errorf("read %+v, encoding/json %+v, %v", first, second, err)
+		}
+		second = sample{}
 		text, err := encode(first)
 		if err != nil {
 			t.Fatalf("%+v: %v", first, err)

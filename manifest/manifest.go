@@ -125,17 +125,20 @@ func judge(sealed []byte, p *Policy) (m *Manifest, by []trustedKey, known bool, 
 }
 
 func parseManifest(payload []byte) (*Manifest, error) {
-	var head struct {
-		Predicate json.RawMessage `json:"predicate"`
-	}
-	if err := json.Unmarshal(payload, &head); err == nil {
-		if err := checkFormat(head.Predicate); err != nil {
-			return nil, err
-		}
-	}
 	var s statement
 	if err := decode(payload, &s); err != nil {
+		var head struct {
+			Predicate json.RawMessage `json:"predicate"`
+		}
+		if json.Unmarshal(payload, &head) == nil {
+			if other := checkFormat(head.Predicate); other != nil {
+				return nil, other
+			}
+		}
 		return nil, invalid("%w", err)
+	}
+	if err := checkFormatNumber(s.Predicate.Format); err != nil {
+		return nil, err
 	}
 	if s.Type != statementType || s.PredicateType != predicateType {
 		return nil, invalid("a statement of type %q about %q", clip(s.Type), clip(s.PredicateType))

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 )
@@ -93,10 +94,11 @@ func (p *Page) parseLine(i int, line []byte) error {
 		return overLimit("%d bytes; at most %d", len(line), MaxLine)
 	}
 	if i == 0 {
-		if err := checkFormat(line); err != nil {
-			return err
+		err := decodeLine(line, p)
+		if err == nil {
+			return nil
 		}
-		return decodeLine(line, p)
+		return cmp.Or(checkFormat(line), err)
 	}
 	var c Chunk
 	if err := decodeLine(line, &c); err != nil {

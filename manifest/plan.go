@@ -52,12 +52,9 @@ func openPlan(sealed []byte, p *Policy) (*Plan, error) {
 }
 
 func parsePlan(payload []byte) (*Plan, error) {
-	if err := checkFormat(payload); err != nil {
-		return nil, err
-	}
 	pl := new(Plan)
-	if err := decode(payload, pl); err != nil {
-		return nil, invalid("%w", err)
+	if err := parse(payload, pl); err != nil {
+		return nil, err
 	}
 	return pl, pl.Validate()
 }

@@ -564,12 +564,9 @@ func (p *Policy) adopt(o opened, archive Hash, before *Policy) (err error) {
 }
 
 func parsePolicy(payload []byte) (*Policy, error) {
-	if err := checkFormat(payload); err != nil {
-		return nil, err
-	}
 	p := new(Policy)
-	if err := decode(payload, p); err != nil {
-		return nil, invalid("%w", err)
+	if err := parse(payload, p); err != nil {
+		return nil, err
 	}
 	return p, p.Validate()
 }

@@ -3,9 +3,7 @@ package manifest
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 )
 
 // Raw is a JSON object of any shape, without white space between its parts: a part of
@@ -27,19 +25,6 @@ func NewRaw(v any) (Raw, error) {
 
 // MarshalJSON returns r as it is.
 func (r Raw) MarshalJSON() ([]byte, error) { return r, nil }
-
-// decode reads the next value of d into r.
-func (r *Raw) decode(d *json.Decoder) error {
-	var value json.RawMessage
-	if err := d.Decode(&value); err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-			return errors.New("the document ends too early")
-		}
-		return err
-	}
-	*r = Raw(value)
-	return r.check()
-}
 
 func (r Raw) check() error {
 	if len(r) == 0 || r[0] != '{' {
@@ -90,5 +75,6 @@ func checkMembers(d *json.Decoder, depth int) error {
 			return err
 		}
 	}
-	return closing(d)
+	_, err = d.Token()
+	return err
 }

@@ -71,12 +71,9 @@ func openStore(sealed []byte, p *Policy) (*Store, error) {
 }
 
 func parseStore(payload []byte) (*Store, error) {
-	if err := checkFormat(payload); err != nil {
-		return nil, err
-	}
 	st := new(Store)
-	if err := decode(payload, st); err != nil {
-		return nil, invalid("%w", err)
+	if err := parse(payload, st); err != nil {
+		return nil, err
 	}
 	return st, st.Validate()
 }

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -24,126 +25,330 @@ func decode(data []byte, v any) error {
 	if err := checkText(data); err != nil {
 		return err
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	if err := decodeValue(d, reflect.ValueOf(v).Elem()); err != nil {
+	target := reflect.ValueOf(v).Elem()
+	d := decoder{data: data}
+	if err := d.value(target, shapeOf(target.Type())); err != nil {
 		return err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if d.next(); d.at < len(data) {
 		return errors.New("more follows the end of the document")
 	}
 	return nil
 }
 
-func decodeValue(d *json.Decoder, v reflect.Value) error {
-	if raw, ok := v.Addr().Interface().(*Raw); ok {
-		return raw.decode(d)
+// shape is how values of a type are written.
+type shape struct {
+	kind    reflect.Kind
+	raw     bool     // a [Raw]
+	text    bool     // a string that the type itself reads
+	element *shape   // of a slice
+	members []member // of a struct
+}
+
+// member is how a field is written.
+type member struct {
+	name     string
+	optional bool // not written when it has the zero value
+	field    int
+	shape    *shape
+}
+
+var shapes sync.Map // of reflect.Type
+
+func shapeOf(t reflect.Type) *shape {
+	if known, ok := shapes.Load(t); ok {
+		return known.(*shape)
 	}
-	token, err := d.Token()
-	if errors.Is(err, io.EOF) {
-		return errors.New("the document ends too early")
+	s := &shape{
+		kind: t.Kind(), raw: t == reflect.TypeFor[Raw](),
+		text: reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()),
 	}
-	if err != nil {
-		return err
+	switch {
+	case s.raw || s.text:
+	case s.kind == reflect.Slice:
+		s.element = shapeOf(t.Elem())
+	case s.kind == reflect.Struct:
+		for i := range t.NumField() {
+			tag := t.Field(i).Tag.Get("json")
+			if tag == "-" || tag == "" {
+				continue
+			}
+			name, optional := strings.CutSuffix(tag, ",omitzero")
+			s.members = append(s.members, member{name, optional, i, shapeOf(t.Field(i).Type)})
+		}
 	}
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
-		return decodeText(token, u)
+	shapes.Store(t, s)
+	return s
+}
+
+// member finds a member by its name, from the one that is expected; -1: there is none.
+func (s *shape) member(name []byte, expected int) int {
+	for i := range s.members {
+		at := expected + i
+		if at >= len(s.members) {
+			at -= len(s.members)
+		}
+		if string(name) == s.members[at].name {
+			return at
+		}
 	}
-	switch v.Kind() {
-	case reflect.Struct:
-		return decodeStruct(d, token, v)
-	case reflect.Slice:
-		return decodeSlice(d, token, v)
-	case reflect.Int64:
-		return decodeInteger(token, v)
+	return -1
+}
+
+// decoder reads JSON as RFC 8259 has it.
+type decoder struct {
+	data []byte
+	at   int
+}
+
+var errEnds = errors.New("the document ends too early")
+
+// next returns the next byte that is not white space, 0 at the end. It stays there.
+func (d *decoder) next() byte {
+	for ; d.at < len(d.data); d.at++ {
+		switch c := d.data[d.at]; c {
+		case ' ', '\t', '\n', '\r':
+		default:
+			return c
+		}
 	}
-	want := reflect.ValueOf(token)
-	if !want.IsValid() || want.Kind() != v.Kind() || want.Type() == reflect.TypeFor[json.Number]() {
-		return fmt.Errorf("found %s, want a %s", describe(token), v.Kind())
+	return 0
+}
+
+// syntax is the error of what stands here and cannot.
+func (d *decoder) syntax(want string) error {
+	if d.at >= len(d.data) {
+		return errEnds
 	}
-	v.Set(want.Convert(v.Type()))
+	r, _ := utf8.DecodeRune(d.data[d.at:])
+	return fmt.Errorf("invalid character %q at byte %d, want %s", r, d.at, want)
+}
+
+// take reads one byte that must be c.
+func (d *decoder) take(c byte, want string) error {
+	if d.next() != c || d.at >= len(d.data) {
+		return d.syntax(want)
+	}
+	d.at++
 	return nil
 }
 
-func decodeText(token json.Token, u encoding.TextUnmarshaler) error {
-	text, ok := token.(string)
-	if !ok {
-		return fmt.Errorf("found %s, want a string", describe(token))
-	}
-	return u.UnmarshalText([]byte(text))
-}
-
-func decodeStruct(d *json.Decoder, token json.Token, v reflect.Value) error {
-	if token != json.Delim('{') {
-		return fmt.Errorf("found %s, want an object", describe(token))
-	}
-	seen := make([]bool, v.NumField())
-	for d.More() {
-		token, err := d.Token()
+func (d *decoder) value(v reflect.Value, s *shape) error {
+	switch {
+	case s.raw:
+		return d.raw(v)
+	case s.text:
+		text, err := d.text("a string")
 		if err != nil {
 			return err
 		}
-		name, _ := token.(string)
-		i, m := fieldIndex(v.Type(), name)
-		if i < 0 {
-			return fmt.Errorf("unknown member %q", name)
-		}
-		if seen[i] {
-			return fmt.Errorf("member %q is there twice", name)
-		}
-		seen[i] = true
-		if err := decodeValue(d, v.Field(i)); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if m.optional && blank(v.Field(i)) {
-			return fmt.Errorf("member %q says nothing, and is then left out", name)
-		}
+		return v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText(text)
 	}
-	for i, ok := range seen {
-		if m := memberOf(v.Type().Field(i)); m.name != "" && !m.optional && !ok {
-			return fmt.Errorf("member %q is missing", m.name)
-		}
+	switch s.kind {
+	case reflect.Struct:
+		return d.object(v, s)
+	case reflect.Slice:
+		return d.array(v, s)
+	case reflect.Int64:
+		return d.integer(v)
+	case reflect.Bool:
+		return d.flag(v)
 	}
-	return closing(d)
-}
-
-func decodeSlice(d *json.Decoder, token json.Token, v reflect.Value) error {
-	if token != json.Delim('[') {
-		return fmt.Errorf("found %s, want an array", describe(token))
-	}
-	v.SetZero()
-	for n := 0; d.More(); n++ {
-		v.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
-		if err := decodeValue(d, v.Index(n)); err != nil {
-			return fmt.Errorf("[%d]: %w", n, err)
-		}
-	}
-	return closing(d)
-}
-
-// closing reads the end of an object or an array.
-func closing(d *json.Decoder) error {
-	_, err := d.Token()
-	if errors.Is(err, io.EOF) {
-		return errors.New("the document ends too early")
+	text, err := d.text("a string")
+	if err == nil {
+		v.SetString(string(text))
 	}
 	return err
 }
 
-func decodeInteger(token json.Token, v reflect.Value) error {
-	number, ok := token.(json.Number)
-	if !ok {
-		return fmt.Errorf("found %s, want an integer", describe(token))
+func (d *decoder) object(v reflect.Value, s *shape) error {
+	if d.next() != '{' {
+		return d.found("an object")
 	}
-	n, err := strconv.ParseInt(number.String(), 10, 64)
-	if err != nil || strconv.FormatInt(n, 10) != number.String() {
-		return fmt.Errorf("%s is not a plain integer", clip(number.String()))
+	d.at++
+	var seen [64]bool // no document has an object of more members
+	for n := 0; ; n++ {
+		if d.next() == '}' && n == 0 {
+			break
+		}
+		name, err := d.text("the name of a member")
+		if err != nil {
+			return err
+		}
+		i := s.member(name, n)
+		if i < 0 {
+			return fmt.Errorf("unknown member %q", clip(string(name)))
+		}
+		m := &s.members[i]
+		if seen[i] {
+			return fmt.Errorf("member %q is there twice", m.name)
+		}
+		seen[i] = true
+		if err := d.take(':', "a colon"); err != nil {
+			return err
+		}
+		field := v.Field(m.field)
+		if err := d.value(field, m.shape); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		if m.optional && blank(field) {
+			return fmt.Errorf("member %q says nothing, and is then left out", m.name)
+		}
+		if d.next() != ',' {
+			break
+		}
+		d.at++
+	}
+	if err := d.take('}', "a comma or the end of an object"); err != nil {
+		return err
+	}
+	for i, m := range s.members {
+		if !m.optional && !seen[i] {
+			return fmt.Errorf("member %q is missing", m.name)
+		}
+	}
+	return nil
+}
+
+func (d *decoder) array(v reflect.Value, s *shape) error {
+	if d.next() != '[' {
+		return d.found("an array")
+	}
+	d.at++
+	v.SetZero()
+	for n := 0; ; n++ {
+		if d.next() == ']' && n == 0 {
+			break
+		}
+		v.Grow(1)
+		v.SetLen(n + 1)
+		if err := d.value(v.Index(n), s.element); err != nil {
+			return fmt.Errorf("[%d]: %w", n, err)
+		}
+		if d.next() != ',' {
+			break
+		}
+		d.at++
+	}
+	return d.take(']', "a comma or the end of an array")
+}
+
+// text reads a string. What it returns is good until the next call.
+func (d *decoder) text(want string) ([]byte, error) {
+	if d.next() != '"' {
+		return nil, d.found(want)
+	}
+	begin := d.at
+	for d.at++; d.at < len(d.data); d.at++ {
+		switch c := d.data[d.at]; {
+		case c == '"':
+			d.at++
+			return d.data[begin+1 : d.at-1], nil
+		case c == '\\':
+			return d.escaped(begin)
+		case c < ' ':
+			return nil, d.syntax("no control character in a string")
+		}
+	}
+	return nil, errEnds
+}
+
+// escaped reads a string with escapes, which begins at begin.
+func (d *decoder) escaped(begin int) ([]byte, error) {
+	for ; d.at < len(d.data) && d.data[d.at] != '"'; d.at++ {
+		if d.data[d.at] == '\\' {
+			d.at++
+		}
+	}
+	if d.at >= len(d.data) {
+		return nil, errEnds
+	}
+	d.at++
+	var text string
+	if err := json.Unmarshal(d.data[begin:d.at], &text); err != nil {
+		return nil, err
+	}
+	return []byte(text), nil
+}
+
+func (d *decoder) integer(v reflect.Value) error {
+	token := d.token()
+	if c := d.next(); c != '-' && (c < '0' || c > '9') {
+		return d.found("an integer")
+	}
+	if !json.Valid(token) {
+		return fmt.Errorf("invalid number %s", clip(string(token)))
+	}
+	n, err := strconv.ParseInt(string(token), 10, 64)
+	if err != nil || token[0] == '-' && n == 0 {
+		return fmt.Errorf("%s is not a plain integer", clip(string(token)))
 	}
 	if err := checkInteger(n); err != nil {
 		return err
 	}
+	d.at += len(token)
 	v.SetInt(n)
 	return nil
+}
+
+func (d *decoder) flag(v reflect.Value) error {
+	switch token := string(d.token()); token {
+	case "true", "false":
+		d.at += len(token)
+		v.SetBool(token == "true")
+		return nil
+	}
+	return d.found("true or false")
+}
+
+// token returns what stands here up to the next white space or punctuation.
+func (d *decoder) token() []byte {
+	d.next()
+	rest := d.data[d.at:]
+	if end := bytes.IndexAny(rest[:min(len(rest), 1<<20)], " \t\n\r,:{}[]\""); end >= 0 {
+		return rest[:end]
+	}
+	return rest
+}
+
+func (d *decoder) raw(v reflect.Value) error {
+	d.next()
+	rest := json.NewDecoder(bytes.NewReader(d.data[d.at:]))
+	var value json.RawMessage
+	if err := rest.Decode(&value); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+			return errEnds
+		}
+		return err
+	}
+	d.at += int(rest.InputOffset())
+	v.SetBytes(value)
+	return Raw(value).check()
+}
+
+// found is the error of a value of another kind than wanted.
+func (d *decoder) found(want string) error {
+	c := d.next()
+	switch {
+	case d.at >= len(d.data):
+		return errEnds
+	case c == '"':
+		text, err := d.text(want)
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("found the string %q, want %s", clip(string(text)), want)
+	case c == '{', c == '[':
+		return fmt.Errorf("found \"%c\", want %s", c, want)
+	}
+	token := d.token()
+	if !json.Valid(token) {
+		return d.syntax(want)
+	}
+	if c == '-' || '0' <= c && c <= '9' {
+		return fmt.Errorf("found the number %s, want %s", clip(string(token)), want)
+	}
+	return fmt.Errorf("found %s, want %s", token, want)
 }
 
 func checkInteger(n int64) error {
@@ -153,48 +358,9 @@ func checkInteger(n int64) error {
 	return nil
 }
 
-// member is how a field is written; without a name it is not.
-type member struct {
-	name     string
-	optional bool // not written when it has the zero value
-}
-
-func memberOf(f reflect.StructField) member {
-	tag := f.Tag.Get("json")
-	if tag == "-" {
-		return member{}
-	}
-	name, optional := strings.CutSuffix(tag, ",omitzero")
-	return member{name, optional}
-}
-
 // blank reports whether an optional member of value v is left out.
 func blank(v reflect.Value) bool {
 	return v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0
-}
-
-// fieldIndex finds the field of a member; -1: the type has no such member.
-func fieldIndex(t reflect.Type, name string) (int, member) {
-	for i := range t.NumField() {
-		if m := memberOf(t.Field(i)); name != "" && m.name == name {
-			return i, m
-		}
-	}
-	return -1, member{}
-}
-
-func describe(token json.Token) string {
-	switch token := token.(type) {
-	case nil:
-		return "null"
-	case json.Number:
-		return "the number " + clip(token.String())
-	case string:
-		return fmt.Sprintf("the string %q", clip(token))
-	case json.Delim:
-		return fmt.Sprintf("%q", token.String())
-	}
-	return fmt.Sprint(token)
 }
 
 // clip keeps a hostile document from filling an error.
@@ -244,24 +410,27 @@ func escapedRune(data []byte) (uint64, bool) {
 // encode writes the struct v as compact JSON with its members in the order of
 // the type, such that decode reads the same struct again; it refuses what decode
 // would. A nil slice is an empty array.
-func encode(v any) ([]byte, error) { return appendValue(nil, reflect.ValueOf(v)) }
+func encode(v any) ([]byte, error) {
+	value := reflect.ValueOf(v)
+	return appendValue(nil, value, shapeOf(value.Type()))
+}
 
-func appendValue(dst []byte, v reflect.Value) ([]byte, error) {
-	if raw, ok := v.Interface().(Raw); ok {
-		return append(dst, raw...), raw.check()
-	}
-	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
-		text, err := m.MarshalText()
+func appendValue(dst []byte, v reflect.Value, s *shape) ([]byte, error) {
+	switch {
+	case s.raw:
+		return append(dst, v.Bytes()...), Raw(v.Bytes()).check()
+	case s.text:
+		text, err := v.Interface().(encoding.TextMarshaler).MarshalText()
 		if err != nil {
 			return nil, err
 		}
 		return appendString(dst, string(text))
 	}
-	switch v.Kind() {
+	switch s.kind {
 	case reflect.Struct:
-		return appendStruct(dst, v)
+		return appendStruct(dst, v, s)
 	case reflect.Slice:
-		return appendSlice(dst, v)
+		return appendSlice(dst, v, s)
 	case reflect.String:
 		return appendString(dst, v.String())
 	case reflect.Int64:
@@ -272,18 +441,18 @@ func appendValue(dst []byte, v reflect.Value) ([]byte, error) {
 	return nil, fmt.Errorf("a %s has no form in a document", v.Type())
 }
 
-func appendStruct(dst []byte, v reflect.Value) ([]byte, error) {
+func appendStruct(dst []byte, v reflect.Value, s *shape) ([]byte, error) {
 	separator := byte('{')
-	for i := range v.NumField() {
-		m := memberOf(v.Type().Field(i))
-		if m.name == "" || m.optional && blank(v.Field(i)) {
+	for _, m := range s.members {
+		field := v.Field(m.field)
+		if m.optional && blank(field) {
 			continue
 		}
 		dst = append(dst, separator, '"')
 		dst = append(dst, m.name...)
 		dst = append(dst, '"', ':')
 		var err error
-		if dst, err = appendValue(dst, v.Field(i)); err != nil {
+		if dst, err = appendValue(dst, field, m.shape); err != nil {
 			return nil, fmt.Errorf("%s: %w", m.name, err)
 		}
 		separator = ','
@@ -294,14 +463,14 @@ func appendStruct(dst []byte, v reflect.Value) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-func appendSlice(dst []byte, v reflect.Value) ([]byte, error) {
+func appendSlice(dst []byte, v reflect.Value, s *shape) ([]byte, error) {
 	dst = append(dst, '[')
 	for i := range v.Len() {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		var err error
-		if dst, err = appendValue(dst, v.Index(i)); err != nil {
+		if dst, err = appendValue(dst, v.Index(i), s.element); err != nil {
 			return nil, fmt.Errorf("[%d]: %w", i, err)
 		}
 	}
@@ -312,6 +481,9 @@ func appendString(dst []byte, s string) ([]byte, error) {
 	if !utf8.ValidString(s) {
 		return nil, fmt.Errorf("%q is not valid UTF-8", clip(s))
 	}
+	if plain(s) {
+		return append(append(append(dst, '"'), s...), '"'), nil
+	}
 	var out strings.Builder
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
@@ -319,4 +491,15 @@ func appendString(dst []byte, s string) ([]byte, error) {
 		return nil, err
 	}
 	return append(dst, strings.TrimSuffix(out.String(), "\n")...), nil
+}
+
+// plain reports whether s certainly has nothing that is escaped: a quote, a backslash,
+// a control character, or U+2028 and U+2029, which begin with e2.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c == 0xe2 {
+			return false
+		}
+	}
+	return true
 }

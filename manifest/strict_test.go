@@ -250,7 +250,7 @@ func depth(t reflect.Type) int {
 		return 1 + depth(t.Elem())
 	case reflect.Struct:
 		for i := range t.NumField() {
-			if memberOf(t.Field(i)).name != "" {
+			if tag := t.Field(i).Tag.Get("json"); tag != "" && tag != "-" {
 				deepest = max(deepest, depth(t.Field(i).Type))
 			}
 		}
