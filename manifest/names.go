@@ -44,10 +44,7 @@ func ParseManifestName(name string) (seq int64, ok bool) {
 	return parseNumbered(name, manifestPrefix, ManifestName)
 }
 
-const (
-	timestampPrefix = "timestamps/"
-	timestampSuffix = ".tsr"
-)
+const timestampSuffix = ".tsr"
 
 // TimestampName returns the name of the object of the nth time stamp, from 1, over
 // the manifest with number seq.
@@ -56,12 +53,12 @@ func TimestampName(seq, n int64) string {
 }
 
 // TimestampsOf is how the names of all time stamps over a manifest begin.
-func TimestampsOf(seq int64) string { return fmt.Sprintf("%s%08d-", timestampPrefix, seq) }
+func TimestampsOf(seq int64) string { return fmt.Sprintf("%s/%08d-", TimestampFolder, seq) }
 
 // ParseTimestampName returns the numbers in a name that [TimestampName] made, n up to
 // MaxTries, and false for any other.
 func ParseTimestampName(name string) (seq, n int64, ok bool) {
-	return parseTwice(name, timestampPrefix, timestampSuffix, TimestampName)
+	return parseTwice(name, TimestampFolder+"/", timestampSuffix, TimestampName)
 }
 
 // parseNumbered returns the number in a name that make makes of one.
@@ -84,6 +81,7 @@ func parseNumbered(name, prefix string, make func(int64) string) (n int64, ok bo
 // The folders of what is said about manifests after they were made.
 const (
 	HeadFolder         = "heads"
+	TimestampFolder    = "timestamps"
 	NotarizationFolder = "notarizations"
 	ReceiptFolder      = "receipts"
 )
@@ -103,8 +101,11 @@ func ParseReceiptName(name string) (number int64, ok bool) {
 // NotarizationName returns the name of the object of a notarization of manifest seq:
 // the nth attempt, from 1, since anybody may have put something else under a name.
 func NotarizationName(seq, n int64) string {
-	return fmt.Sprintf("%s/%08d-%d%s", NotarizationFolder, seq, n, manifestSuffix)
+	return fmt.Sprintf("%s%d%s", NotarizationsOf(seq), n, manifestSuffix)
 }
+
+// NotarizationsOf is how the names of all notarizations of a manifest begin.
+func NotarizationsOf(seq int64) string { return fmt.Sprintf("%s/%08d-", NotarizationFolder, seq) }
 
 // ParseNotarizationName returns the numbers in a name that [NotarizationName] made, and
 // false for any other.

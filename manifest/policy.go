@@ -213,7 +213,7 @@ func (g PolicyGroup) check(keys []trustedKey, seq int64) error {
 // folders are the names at the top of an archive that a policy's files cannot have.
 // No program ever named a file so.
 var folders = []string{
-	"policy", "manifests", "snapshots", StoreFolder, "timestamps", "notarizations", "receipts", "heads", "restores",
+	"policy", "manifests", "snapshots", StoreFolder, TimestampFolder, NotarizationFolder, ReceiptFolder, HeadFolder, "restores",
 }
 
 func checkFiles(files []FileRef) error {

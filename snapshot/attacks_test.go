@@ -613,8 +613,9 @@ var threats = []threat{
 		"a fork by all keys, and it was not seen before", "a fork by all keys, and the other was seen"},
 		[]string{"RFC 3161 time stamps of the head are not built"}},
 	{"owns the exporting machine", []string{
-		"cmd/otsnap/roles_test.go TestRolesCanDoTheirWorkAndNoMore", "cmd/otsnap/roles_test.go TestPoliciesRemoveNothing", "manifest/policy_test.go TestOnlyExportersSignPagesAndPlans"},
-		[]string{"the notary that reads the objects again is not built"}},
+		"cmd/otsnap/roles_test.go TestRolesCanDoTheirWorkAndNoMore", "cmd/otsnap/roles_test.go TestPoliciesRemoveNothing", "manifest/policy_test.go TestOnlyExportersSignPagesAndPlans",
+		"snapshot/notarize_test.go TestADamagedSnapshotIsNotNotarized", "snapshot/notarize_test.go TestWhatIsNoNotarization",
+		"snapshot/notarize_test.go TestARestoreThatRequiresANotary"}, nil},
 	{"signs a malicious manifest", []string{
 		"signed: a chunk of 2^40 bytes", "signed: a negative count", "signed: a member twice", "signed: a count as 1e1", "signed: a count that is null", "signed: half a surrogate pair",
 		"signed: a path as the name of a chunk", "signed: a path as a digest", "signed: a chunk twice", "signed: chunks that overlap",

@@ -25,9 +25,10 @@ const defaultDifferences = 20
 // read only where they have not, to name what differs.
 type Compare struct {
 	Archive  *Archive
-	Snapshot string   // as Find takes it; "": the newest
-	Tables   []string // globs as Select takes them; none: all tables
-	Rename   []Rename // names of the live tables, where a restore gave them others
+	Snapshot string        // as Find takes it; "": the newest
+	Tables   []string      // globs as Select takes them; none: all tables
+	Rename   []Rename      // names of the live tables, where a restore gave them others
+	Require  []Requirement // what the snapshot must have beside its signatures
 	With     Source
 	Workers  int // parts of the key space in work at once; 0: DefaultWorkers
 	Limit    int // differences named a table; 0: 20. All are counted
@@ -64,6 +65,10 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	met, err := c.Archive.require(ctx, found, c.Require)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
 	names, err := selectTables([]Entry{found}, c.Tables)
 	if err != nil {
 		return nil, err
@@ -78,6 +83,7 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 	}
 	report := newReport("compare", c.Archive, found, c.Now)
 	report.after(found)
+	report.Notes = append(report.Notes, met...)
 	instance := c.With.Instance()
 	report.Instance = &instance
 	var problems []error

@@ -31,7 +31,8 @@ import (
 // to the newest of them come as their manifest alone, and the report says so.
 //
 // What the source's storage could do (manifest.StoreName) is no part of a copy,
-// nor are unfinished exports and objects that no manifest names. A copy has no
+// nor are unfinished exports and objects that no manifest names, but for what was said
+// about snapshots later: good notarizations and receipts, and time stamps. A copy has no
 // settings of its own: what an export into it is to be retained with, that export
 // says.
 //
@@ -167,7 +168,7 @@ func (c Copy) Run(ctx context.Context) (*CopyReport, error) {
 	if err := x.choose(ctx); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(context.Context) error{x.sameArchive, x.sameChain, x.asSeen, x.head, x.snapshots} {
+	for _, step := range []func(context.Context) error{x.sameArchive, x.sameChain, x.asSeen, x.head, x.snapshots, x.beside} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("snapshot: copy: %w", err)
 		}
@@ -627,6 +628,12 @@ func (x *copier) bring(ctx context.Context, it item, to *CopiedSnapshot) (bool, 
 	if ok, err := x.settle(err); err != nil || !ok {
 		return false, err
 	}
+	x.count(brought, size, to)
+	return true, nil
+}
+
+// count notes an object that was copied, or was there.
+func (x *copier) count(brought bool, size int64, to *CopiedSnapshot) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	counts := []*Count{&x.report.Present}
@@ -641,7 +648,6 @@ func (x *copier) bring(ctx context.Context, it item, to *CopiedSnapshot) (bool, 
 	for _, c := range counts {
 		c.add(size)
 	}
-	return true, nil
 }
 
 // bringOne copies an object that the target does not have. It returns whether it

@@ -23,6 +23,7 @@ type Report struct {
 	Totals    manifest.Totals    `json:"totals"`
 	Vouched   int64              `json:"vouched,omitempty"`   // chunks not read, for whose digest the store vouches
 	Retention *RetentionReport   `json:"retention,omitempty"` // where it was looked at
+	Notarized []NotarizedBy      `json:"notarized,omitempty"` // of a verification: the snapshots that are, by number
 	Coverage  []string           `json:"coverage,omitempty"`  // what a verification looked at, for people
 	Plan      *PlanSummary       `json:"plan,omitempty"`      // of a restore
 	Pace      any                `json:"pace,omitempty"`      // how the live side was worked, as it tells itself

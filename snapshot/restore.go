@@ -81,6 +81,9 @@ type Restore struct {
 	// was asked for. Nil: the plan says nothing of that.
 	Estimate func(rows, rawBytes int64) Estimate
 
+	// Require is what the snapshot must have beside its signatures.
+	Require []Requirement
+
 	// PlanDigest is that of the plan to carry out, and no other; zero: any.
 	PlanDigest manifest.Hash
 }
@@ -186,6 +189,10 @@ func (x *restorer) choose(ctx context.Context) error {
 	if x.entry, err = x.From.Find(ctx, x.Snapshot); err != nil {
 		return err
 	}
+	met, err := x.From.require(ctx, x.entry, x.Require)
+	if err != nil {
+		return fmt.Errorf("snapshot: nothing was written: %w", err)
+	}
 	names, err := selectTables([]Entry{x.entry}, x.Restore.Tables)
 	if err != nil {
 		return err
@@ -195,6 +202,7 @@ func (x *restorer) choose(ctx context.Context) error {
 	}
 	x.report = newReport("restore", x.From, x.entry, x.Now)
 	x.report.after(x.entry)
+	x.report.Notes = append(x.report.Notes, met...)
 	instance := x.To.Instance()
 	x.report.Instance = &instance
 	x.report.Tables = make([]TableReport, len(names))

@@ -51,7 +51,8 @@ type Verify struct {
 	// Retention looks at the lock of every object too, and holds it to what was
 	// signed; what is laid over an object is then a problem, and not only noted.
 	Retention bool
-	Workers   int // chunks in work at once; 0: DefaultWorkers
+	Require   []Requirement // of each snapshot that is looked at; that it is not met is a problem
+	Workers   int           // chunks in work at once; 0: DefaultWorkers
 	Now       func() time.Time
 	Progress  func(Event)
 
@@ -79,16 +80,7 @@ type verifier struct {
 // and ErrShadowed among them. A store that cannot be read is archive.ErrUnavailable
 // and no verdict; chunks that have to be thawed first are archive.ErrFrozen as well.
 func (v Verify) Run(ctx context.Context) (*Report, error) {
-	if v.Now == nil {
-		v.Now = time.Now
-	}
-	v.Workers = orDefault(v.Workers, DefaultWorkers)
-	run := &verifier{Verify: v, progress: newProgress(v.Progress)}
-	run.inspector, _ = v.Archive.Store.(archive.Inspector)
-	run.report = &Report{Kind: "verify", Archive: v.Archive.Policy.ID(), Level: v.Level.String(), Started: stamp(v.Now)}
-	if v.Retention {
-		run.report.Retention = &RetentionReport{}
-	}
+	run := v.begin()
 	chain, err := v.Archive.chain(ctx)
 	entries := chain
 	if v.Snapshot != "" {
@@ -116,6 +108,32 @@ func (v Verify) Run(ctx context.Context) (*Report, error) {
 	}
 	run.finish()
 	return run.report, errors.Join(run.problems...)
+}
+
+func (v Verify) begin() *verifier {
+	if v.Now == nil {
+		v.Now = time.Now
+	}
+	v.Workers = orDefault(v.Workers, DefaultWorkers)
+	run := &verifier{Verify: v, progress: newProgress(v.Progress)}
+	run.inspector, _ = v.Archive.Store.(archive.Inspector)
+	run.report = &Report{Kind: "verify", Archive: v.Archive.Policy.ID(), Level: v.Level.String(), Started: stamp(v.Now)}
+	if v.Retention {
+		run.report.Retention = &RetentionReport{}
+	}
+	return run
+}
+
+// one verifies one entry of a chain that was read, and nothing beside it. Its problems
+// are in the report, and joined in found; err is no verdict.
+func (v Verify) one(ctx context.Context, e Entry) (report *Report, found, err error) {
+	run := v.begin()
+	run.alone = true
+	if err := run.entries(ctx, []Entry{e}); err != nil {
+		return nil, nil, run.thawFirst(ctx, err)
+	}
+	run.finish()
+	return run.report, errors.Join(run.problems...), nil
 }
 
 func stamp(now func() time.Time) manifest.Time {
@@ -202,6 +220,9 @@ func chosen(e Entry, names []string) []manifest.TableEntry {
 // entry checks the plan of one snapshot and the named tables of it.
 func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 	v.reading = nil
+	if err := v.endorsed(ctx, e); err != nil {
+		return err
+	}
 	if err := v.found(checkPlan(ctx, v.Archive, e)); err != nil {
 		return err
 	}
