@@ -9,26 +9,27 @@ import (
 
 // Report says what a verification, a comparison or a restore covered and found.
 type Report struct {
-	Kind      string             `json:"kind"` // verify, compare or restore
-	Archive   manifest.Hash      `json:"archive"`
-	Seq       int64              `json:"seq"`      // of the snapshot, or the newest of several
-	Snapshot  string             `json:"snapshot"` // likewise
-	Digest    manifest.Hash      `json:"digest"`   // of that manifest's object
-	Snapshots int64              `json:"snapshots"`
-	Level     string             `json:"level,omitempty"`
-	Instance  *manifest.Instance `json:"instance,omitempty"` // the live side of a comparison or a restore
-	Started   manifest.Time      `json:"started"`
-	Finished  manifest.Time      `json:"finished"`
-	Tables    []TableReport      `json:"tables"`
-	Totals    manifest.Totals    `json:"totals"`
-	Vouched   int64              `json:"vouched,omitempty"`   // chunks not read, for whose digest the store vouches
-	Retention *RetentionReport   `json:"retention,omitempty"` // where it was looked at
-	Notarized []NotarizedBy      `json:"notarized,omitempty"` // of a verification: the snapshots that are, by number
-	Coverage  []string           `json:"coverage,omitempty"`  // what a verification looked at, for people
-	Plan      *PlanSummary       `json:"plan,omitempty"`      // of a restore
-	Pace      any                `json:"pace,omitempty"`      // how the live side was worked, as it tells itself
-	Notes     []string           `json:"notes"`
-	Problems  []string           `json:"problems"`
+	Kind       string             `json:"kind"` // verify, compare or restore
+	Archive    manifest.Hash      `json:"archive"`
+	Seq        int64              `json:"seq"`      // of the snapshot, or the newest of several
+	Snapshot   string             `json:"snapshot"` // likewise
+	Digest     manifest.Hash      `json:"digest"`   // of that manifest's object
+	Snapshots  int64              `json:"snapshots"`
+	Level      string             `json:"level,omitempty"`
+	Instance   *manifest.Instance `json:"instance,omitempty"` // the live side of a comparison or a restore
+	Started    manifest.Time      `json:"started"`
+	Finished   manifest.Time      `json:"finished"`
+	Tables     []TableReport      `json:"tables"`
+	Totals     manifest.Totals    `json:"totals"`
+	Vouched    int64              `json:"vouched,omitempty"`    // chunks not read, for whose digest the store vouches
+	Retention  *RetentionReport   `json:"retention,omitempty"`  // where it was looked at
+	Notarized  []NotarizedBy      `json:"notarized,omitempty"`  // of a verification: the snapshots that are, by number
+	Timestamps *TimestampReport   `json:"timestamps,omitempty"` // of a verification that looked at them
+	Coverage   []string           `json:"coverage,omitempty"`   // what a verification looked at, for people
+	Plan       *PlanSummary       `json:"plan,omitempty"`       // of a restore
+	Pace       any                `json:"pace,omitempty"`       // how the live side was worked, as it tells itself
+	Notes      []string           `json:"notes"`
+	Problems   []string           `json:"problems"`
 }
 
 // after notes what is wrong with the chain after the snapshot.

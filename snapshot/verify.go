@@ -52,6 +52,7 @@ type Verify struct {
 	// signed; what is laid over an object is then a problem, and not only noted.
 	Retention bool
 	Require   []Requirement // of each snapshot that is looked at; that it is not met is a problem
+	Stamps    StampCheck    // of time stamps; nil: they are not looked at
 	Workers   int           // chunks in work at once; 0: DefaultWorkers
 	Now       func() time.Time
 	Progress  func(Event)
@@ -104,6 +105,9 @@ func (v Verify) Run(ctx context.Context) (*Report, error) {
 		}
 	}
 	if err := run.shadows(ctx, entries); err != nil {
+		return nil, err
+	}
+	if err := run.timestamps(ctx, chain, entries); err != nil {
 		return nil, err
 	}
 	run.finish()
