@@ -9,7 +9,6 @@ type Chain struct {
 	policy *Policy
 	next   int64 // seq of the next manifest
 	prev   Hash  // digest of the one before; zero: not known
-	by     []trustedKey
 }
 
 // NewChain begins a check of the archive p governs, the newest version of its
@@ -34,11 +33,31 @@ func NewChain(t Trust, p *Policy, from int64) (*Chain, error) {
 	return &Chain{trust: t, policy: p, next: from}, nil
 }
 
-// Add opens the next manifest and checks its place: its number, that it names the
-// one before, and, where it is the newest one seen earlier, that it is the same. One
-// that trusted keys signed and that names a version of the policy which is not there
-// is ErrRollback: the version is hidden. After an error the Chain is of no more use.
-func (c *Chain) Add(sealed []byte) (*Manifest, error) {
+// Judged is a manifest that was opened, and has no place in a chain yet.
+type Judged struct {
+	Manifest *Manifest
+	Digest   Hash  // of its object
+	Size     int64 // of its object, bytes
+
+	by []trustedKey // who signed it, of those that count
+}
+
+// SignedBy returns the names of the keys that count for the manifest and signed it:
+// those with that role, or all for "".
+func (j *Judged) SignedBy(role string) []string {
+	var names []string
+	for _, k := range j.by {
+		if role == "" || k.role == role {
+			names = append(names, k.name)
+		}
+	}
+	return names
+}
+
+// Judge opens a manifest, and does not look at its place. It is most of the work, and
+// may be called for many at once. One that trusted keys signed and that names a
+// version of the policy which is not there is ErrRollback: the version is hidden.
+func (c *Chain) Judge(sealed []byte) (*Judged, error) {
 	m, by, known, err := judge(sealed, c.policy)
 	if err == nil && !known {
 		err = rollback("manifest %d was made under policy %s, which is none of the %d there are: a newer version is hidden or deleted",
@@ -47,23 +66,26 @@ func (c *Chain) Add(sealed []byte) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
-	if err := c.link(m, Sum(sealed)); err != nil {
-		return nil, fmt.Errorf("manifest: chain: %w", err)
-	}
-	c.by = by
-	return m, nil
+	return &Judged{Manifest: m, Digest: Sum(sealed), Size: int64(len(sealed)), by: by}, nil
 }
 
-// SignedBy returns the names of the keys that count for the manifest added last and
-// signed it: those with that role, or all for "".
-func (c *Chain) SignedBy(role string) []string {
-	var names []string
-	for _, k := range c.by {
-		if role == "" || k.role == role {
-			names = append(names, k.name)
-		}
+// Link checks the place of the next manifest: its number, that it names the one
+// before, and, where it is the newest one seen earlier, that it is the same. After an
+// error the Chain is of no more use.
+func (c *Chain) Link(j *Judged) error {
+	if err := c.link(j.Manifest, j.Digest); err != nil {
+		return fmt.Errorf("manifest: chain: %w", err)
 	}
-	return names
+	return nil
+}
+
+// Add is Judge and Link.
+func (c *Chain) Add(sealed []byte) (*Manifest, error) {
+	j, err := c.Judge(sealed)
+	if err != nil {
+		return nil, err
+	}
+	return j.Manifest, c.Link(j)
 }
 
 func (c *Chain) link(m *Manifest, digest Hash) error {

@@ -44,6 +44,7 @@ type opened struct {
 	payload    []byte
 	signed     []byte // what the signatures are over
 	signatures []signature
+	signers    map[PublicKey]bool // whether a key signed it, of those asked about: checking costs most of opening
 }
 
 // open takes an envelope of kind k apart.
@@ -65,7 +66,9 @@ func (k kind) open(sealed []byte) (opened, error) {
 	if err != nil {
 		return opened{}, invalid("envelope: payload: %w", err)
 	}
-	return opened{payload: payload, signed: preAuth(k.payloadType, payload), signatures: e.Signatures}, nil
+	return opened{
+		payload: payload, signed: preAuth(k.payloadType, payload), signatures: e.Signatures, signers: map[PublicKey]bool{},
+	}, nil
 }
 
 // seal signs payload with every signer and checks each signature before it goes
@@ -120,6 +123,15 @@ func sign(ctx context.Context, s Signer, message []byte) (signature, error) {
 // by reports whether key signed the document. A signature that cannot be decoded
 // or verified counts for nothing and against nothing.
 func (o opened) by(key PublicKey) bool {
+	signed, known := o.signers[key]
+	if !known {
+		signed = o.verify(key)
+		o.signers[key] = signed
+	}
+	return signed
+}
+
+func (o opened) verify(key PublicKey) bool {
 	id := key.ID().String()
 	for _, s := range o.signatures {
 		if s.KeyID != id {

@@ -188,19 +188,20 @@ func (a *Archive) read(ctx context.Context, newest int64) ([]Entry, error) {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	var entries []Entry
-	for next := int64(1); next <= newest; next += fetchers {
-		sealed, err := a.manifests(ctx, next, min(newest, next+fetchers-1))
-		if err != nil {
-			return entries, fmt.Errorf("snapshot: chain of manifests: %w", err)
-		}
-		for i, data := range sealed {
-			m, err := chain.Add(data)
-			if err != nil {
+	for next := int64(1); next <= newest; next += batch {
+		for i, r := range a.judged(ctx, chain, next, min(newest, next+batch-1)) {
+			if r.err != nil {
+				return entries, fmt.Errorf("snapshot: chain of manifests: %w", r.err)
+			}
+			if r.Judged == nil {
+				return entries, fmt.Errorf("snapshot: %s: %w", manifest.ManifestName(next+int64(i)), r.bad)
+			}
+			if err := chain.Link(r.Judged); err != nil {
 				return entries, fmt.Errorf("snapshot: %s: %w", manifest.ManifestName(next+int64(i)), err)
 			}
 			entries = append(entries, Entry{
-				Manifest: m, Digest: manifest.Sum(data), Size: int64(len(data)),
-				SignedBy: chain.SignedBy(""), Notaries: chain.SignedBy(manifest.Notary),
+				Manifest: r.Manifest, Digest: r.Digest, Size: r.Size,
+				SignedBy: r.SignedBy(""), Notaries: r.SignedBy(manifest.Notary),
 			})
 		}
 	}
@@ -210,19 +211,35 @@ func (a *Archive) read(ctx context.Context, newest int64) ([]Entry, error) {
 	return entries, nil
 }
 
-// manifests reads manifests first to last at once.
-func (a *Archive) manifests(ctx context.Context, first, last int64) ([][]byte, error) {
-	sealed := make([][]byte, last-first+1)
-	group, ctx := errgroup.WithContext(ctx)
-	for i := range sealed {
+// batch is how many manifests are read before their places in the chain are looked at.
+const batch = 8 * fetchers
+
+// judged is a manifest that was opened, or why it was not: it could not be read, or is
+// bad.
+type judged struct {
+	*manifest.Judged
+	err, bad error
+}
+
+// judged reads and opens manifests first to last, some at once.
+func (a *Archive) judged(ctx context.Context, chain *manifest.Chain, first, last int64) []judged {
+	results := make([]judged, last-first+1)
+	var group errgroup.Group
+	group.SetLimit(fetchers)
+	for i := range results {
 		group.Go(func() error {
 			name := manifest.ManifestName(first + int64(i))
-			var err error
-			sealed[i], err = archive.ReadAll(ctx, a.Store, name, manifest.MaxManifest)
-			return missing(name, err)
+			sealed, err := archive.ReadAll(ctx, a.Store, name, manifest.MaxManifest)
+			if err != nil {
+				results[i].err = missing(name, err)
+				return nil
+			}
+			results[i].Judged, results[i].bad = chain.Judge(sealed)
+			return nil
 		})
 	}
-	return sealed, group.Wait()
+	group.Wait()
+	return results
 }
 
 // newest returns the number of the newest manifest, 0 where there is none. A
