@@ -110,6 +110,7 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 		report.Totals.Add(t.Totals)
 	}
 	report.Finished = stamp(c.Now)
+	report.proved(found)
 	return report, errors.Join(problems...)
 }
 
@@ -140,7 +141,7 @@ func (c *comparer) rename(e Entry, names []string, renames []Rename) error {
 // table compares one table with the chunks that are to be looked at. The report is
 // never nil when the error is nil or ErrDiffers.
 func (c *comparer) table(ctx context.Context, t manifest.TableEntry, jobs []job) (*TableReport, error) {
-	report := &TableReport{Name: t.Table.Name, Differences: []Difference{}}
+	report := &TableReport{Name: t.Table.Name, ChunksSigned: t.Totals.Chunks, Differences: []Difference{}}
 	name := c.names[t.Table.Name]
 	if name != t.Table.Name {
 		report.Target = name

@@ -78,6 +78,13 @@ func (v *verifier) due(e Entry) archive.Lock {
 func (v *verifier) judge(e Entry) error {
 	due := v.due(e)
 	objects := v.tally()
+	if v.inspector != nil {
+		locks := &Locks{}
+		for _, s := range objects {
+			locks.add(s.lock)
+		}
+		v.seen().Locks = locks
+	}
 	if due.Mode == archive.Unlocked {
 		return nil
 	}
@@ -194,7 +201,7 @@ func (v *verifier) shadows(ctx context.Context, verified []Entry) error {
 	if !ok {
 		return nil
 	}
-	prefixes := []string{"policy/", "manifests/"}
+	prefixes := []string{"policy/", "manifests/", manifest.ReceiptFolder + "/"}
 	for _, name := range ownObjects(v.Archive.Policy) {
 		if !strings.HasPrefix(name, "policy/") {
 			prefixes = append(prefixes, name)

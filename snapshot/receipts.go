@@ -225,6 +225,24 @@ func (a *Archive) putReceipt(ctx context.Context, r manifest.Receipt, now time.T
 	return e, a.putOwn(ctx, manifest.ReceiptName(r.Number), sealed, now)
 }
 
+// Receipt reads the receipt with that number, without looking at those before it. If
+// there is no object with it, that is fs.ErrNotExist; if there is one that is no receipt of
+// the archive, the error says why.
+func (a *Archive) Receipt(ctx context.Context, number int64) (ReceiptEntry, error) {
+	e, err := a.receipt(ctx, number)
+	switch {
+	case err != nil:
+		return ReceiptEntry{}, err
+	case errors.Is(e.Wrong, ErrMissing):
+		return ReceiptEntry{}, fmt.Errorf("snapshot: there is no %s: %w", manifest.ReceiptName(number), fs.ErrNotExist)
+	case a.isReceipt(&e):
+		return e, nil
+	case e.Wrong == nil:
+		e.Wrong = fmt.Errorf("it holds receipt %d: %w", e.Receipt.Number, manifest.ErrInvalid)
+	}
+	return ReceiptEntry{}, fmt.Errorf("snapshot: %s is no receipt of this archive: %w", manifest.ReceiptName(number), e.Wrong)
+}
+
 // isReceipt reports whether the object is a receipt with its own number, and fills in
 // what it says, or why not.
 func (a *Archive) isReceipt(e *ReceiptEntry) bool {

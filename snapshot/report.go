@@ -25,11 +25,14 @@ type Report struct {
 	Retention  *RetentionReport   `json:"retention,omitempty"`  // where it was looked at
 	Notarized  []NotarizedBy      `json:"notarized,omitempty"`  // of a verification: the snapshots that are, by number
 	Timestamps *TimestampReport   `json:"timestamps,omitempty"` // of a verification that looked at them
-	Coverage   []string           `json:"coverage,omitempty"`   // what a verification looked at, for people
-	Plan       *PlanSummary       `json:"plan,omitempty"`       // of a restore
-	Pace       any                `json:"pace,omitempty"`       // how the live side was worked, as it tells itself
-	Notes      []string           `json:"notes"`
-	Problems   []string           `json:"problems"`
+
+	BySnapshot []SnapshotReport `json:"by_snapshot,omitempty"`
+
+	Coverage []string     `json:"coverage,omitempty"` // what was looked at, and how much of it, for people
+	Plan     *PlanSummary `json:"plan,omitempty"`     // of a restore
+	Pace     any          `json:"pace,omitempty"`     // how the live side was worked, as it tells itself
+	Notes    []string     `json:"notes"`
+	Problems []string     `json:"problems"`
 }
 
 // after notes what is wrong with the chain after the snapshot.
@@ -92,24 +95,32 @@ func (r *RetentionReport) String() string {
 	return fmt.Sprintf("retention: %s; %d times weaker than signed", r.Locks, r.Weaker)
 }
 
-// covered says in words what a verification looked at.
-func (r *Report) covered(level Level, inspected bool) []string {
-	var chunks int64
+// covered says in words what a verification looked at, in an archive of so many
+// snapshots whose names are those of all tables.
+func (r *Report) covered(level Level, inspected bool, snapshots, tables int) []string {
+	var chunks, decoded int64
 	for _, t := range r.Tables {
 		chunks += t.Chunks
+		decoded += t.Decoded
 	}
 	var lines []string
-	switch {
-	case level == Rows:
-		lines = append(lines, fmt.Sprintf("chunks: %d read and hashed, and every row of them rebuilt", chunks))
-	case level == Hashes:
-		lines = append(lines, fmt.Sprintf("chunks: %d read and hashed", chunks))
-	default:
-		lines = append(lines, fmt.Sprintf("chunks: none read; for %d the store vouches for the digest it checked when they were put, of %d only existence and size were seen",
+	if level == Objects {
+		lines = append(lines, fmt.Sprintf("chunks: none read, hashed 0 %%; for %d the store vouches for the digest it checked when they were put, of %d only existence and size were seen",
 			r.Vouched, chunks-r.Vouched))
+	} else {
+		lines = append(lines, "chunks read, hashed and good: "+share(chunks, r.Totals.Chunks))
 	}
+	if level == Rows {
+		lines = append(lines, "rows rebuilt from them, hashed and good: "+share(decoded, r.Totals.Rows))
+	} else {
+		lines = append(lines, "rows rebuilt: none, 0 %")
+	}
+	lines = append(lines,
+		"snapshots looked into: "+share(r.Snapshots, int64(snapshots)),
+		"tables of these looked into: "+share(int64(len(r.Tables)), int64(tables)))
 	switch {
 	case r.Retention == nil:
+		lines = append(lines, "locks: not looked at")
 	case !inspected:
 		lines = append(lines, "retention: the store does not tell how objects are locked")
 	default:
@@ -118,12 +129,86 @@ func (r *Report) covered(level Level, inspected bool) []string {
 	return lines
 }
 
+// proved says in words what a comparison or a restore looked at.
+func (r *Report) proved(e Entry) {
+	var signed, chunks, compared, counted int64
+	var decoded, acknowledged, kept int64
+	for _, t := range r.Tables {
+		signed += t.Rows
+		chunks += t.Chunks
+		counted += t.Counted
+		decoded += t.Decoded
+		acknowledged += t.Acknowledged
+		kept += t.Kept
+		if t.Compared {
+			compared++
+		}
+	}
+	if r.Kind == "restore" {
+		r.Coverage = append(r.Coverage,
+			"chunks read and hashed before anything was written: all that were chosen, 100 %",
+			fmt.Sprintf("rows: %d signed and chosen, %d decoded, %d acknowledged, %d there already, %d counted back", signed, decoded, acknowledged, kept, counted))
+	} else {
+		r.Coverage = append(r.Coverage, fmt.Sprintf("rows: %d signed, %d counted in the live tables; parts of tables compared: %d", signed, counted, chunks))
+	}
+	r.Coverage = append(r.Coverage,
+		"tables compared, cell by cell: "+share(compared, int64(len(r.Tables))),
+		"tables of the snapshot chosen: "+share(int64(len(r.Tables)), int64(len(e.Manifest.Tables))))
+}
+
+// SnapshotReport is a snapshot's part of a report.
+type SnapshotReport struct {
+	Seq       int64              `json:"seq"`
+	Snapshot  string             `json:"snapshot"`
+	Digest    manifest.Hash      `json:"digest"`
+	Finished  manifest.Time      `json:"finished"`  // its export
+	Policy    int64              `json:"policy"`    // the version in force for it
+	SignedBy  []string           `json:"signed_by"` // names of keys of that version
+	Tables    int64              `json:"tables"`    // in it
+	Signed    manifest.Totals    `json:"signed"`    // of all its tables
+	Retention manifest.Retention `json:"retention"` // as signed
+	Seen      *Seen              `json:"seen,omitempty"`
+}
+
+// Seen is what a verification found of a snapshot.
+type Seen struct {
+	Tables      int64           `json:"tables"`          // looked at
+	Expected    manifest.Totals `json:"expected"`        // of these tables, as signed
+	Chunks      int64           `json:"chunks"`          // found good
+	Read        int64           `json:"read"`            // of these, read and hashed; of the others the size was seen
+	Vouched     int64           `json:"vouched"`         // of these others, for whose digest the store vouches
+	Rows        int64           `json:"rows"`            // rebuilt and hashed
+	StoredBytes int64           `json:"stored_bytes"`    // of the good chunks
+	Locks       *Locks          `json:"locks,omitempty"` // of its objects, where they were looked at
+}
+
+func newSnapshotReport(a *Archive, e Entry) SnapshotReport {
+	m := e.Manifest
+	return SnapshotReport{
+		Seq: m.Seq, Snapshot: m.Snapshot, Digest: e.Digest, Finished: m.Finished,
+		Policy: a.Policy.At(m.Seq).Version, SignedBy: append([]string{}, e.SignedBy...),
+		Tables: int64(len(m.Tables)), Signed: m.Totals, Retention: m.Retention,
+	}
+}
+
+// share says how many of all, in words that claim no more than is so.
+func share(n, all int64) string {
+	switch {
+	case all == 0:
+		return "there are none"
+	case n == all:
+		return fmt.Sprintf("%d of %d, 100 %%", n, all)
+	}
+	return fmt.Sprintf("%d of %d, %d.%d %%", n, all, n*100/all, n*1000/all%10)
+}
+
 // TableReport is a table's part of a report. After a restore into new tables the
 // four counts of rows are equal, or the restore was not one.
 type TableReport struct {
 	Name         string       `json:"name"`
 	Target       string       `json:"target,omitempty"` // its name in the live instance, where that is another
 	Chunks       int64        `json:"chunks"`
+	ChunksSigned int64        `json:"chunks_signed"`
 	Rows         int64        `json:"rows"`              // signed in the manifest, and asked for
 	Decoded      int64        `json:"decoded"`           // read out of chunks
 	Acknowledged int64        `json:"acknowledged"`      // accepted by the target

@@ -213,7 +213,7 @@ func (x *restorer) choose(ctx context.Context) error {
 		}
 		r := x.restored(t)
 		r.report = &x.report.Tables[len(x.tables)]
-		*r.report = TableReport{Name: t.Table.Name, Differences: []Difference{}}
+		*r.report = TableReport{Name: t.Table.Name, ChunksSigned: t.Totals.Chunks, Differences: []Difference{}}
 		if r.table.Name != t.Table.Name {
 			r.report.Target = r.table.Name
 		}
@@ -428,6 +428,7 @@ func (x *restorer) takeVersions(ctx context.Context, t *restored) error {
 // never is without a problem: it may be signed.
 func (x *restorer) done(err error) *Report {
 	x.report.Finished = stamp(x.Now)
+	x.report.proved(x.entry)
 	if err != nil && len(x.report.Problems) == 0 {
 		x.report.Problems = append(x.report.Problems, err.Error())
 	}

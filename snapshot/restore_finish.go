@@ -115,7 +115,7 @@ func (x *restorer) again(ctx context.Context, t *restored) error {
 		}
 	}
 	r := t.report
-	*r = TableReport{Name: r.Name, Target: r.Target, Differences: []Difference{}, Expired: r.Expired}
+	*r = TableReport{Name: r.Name, Target: r.Target, ChunksSigned: r.ChunksSigned, Differences: []Difference{}, Expired: r.Expired}
 	for _, w := range interleave([]*restored{t}) {
 		if err := x.chunk(ctx, w); err != nil {
 			return fmt.Errorf("snapshot: table %s, %s: %w", t.table.Name, w.job.chunk.Name, err)

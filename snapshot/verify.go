@@ -68,6 +68,8 @@ type verifier struct {
 	inspector   archive.Inspector // nil: the store tells nothing of its objects
 	hasSettings bool              // there is a report of the store
 	reading     []job             // the chunks of the snapshot in work
+	snapshots   int               // in the archive
+	tables      int               // in the snapshots that are looked at
 
 	mu       sync.Mutex
 	report   *Report
@@ -96,6 +98,7 @@ func (v Verify) Run(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	run.snapshots = len(chain)
 	if err := run.entries(ctx, entries); err != nil {
 		return nil, run.thawFirst(ctx, err)
 	}
@@ -149,7 +152,8 @@ func newReport(kind string, a *Archive, e Entry, now func() time.Time) *Report {
 	return &Report{
 		Kind: kind, Archive: a.Policy.ID(), Started: stamp(now),
 		Seq: e.Manifest.Seq, Snapshot: e.Manifest.Snapshot, Digest: e.Digest, Snapshots: 1,
-		Notes: []string{}, Problems: []string{},
+		BySnapshot: []SnapshotReport{newSnapshotReport(a, e)},
+		Notes:      []string{}, Problems: []string{},
 	}
 }
 
@@ -180,6 +184,11 @@ func (v *verifier) entries(ctx context.Context, entries []Entry) error {
 	if err != nil {
 		return err
 	}
+	all, err := selectTables(entries, nil)
+	if err != nil {
+		return err
+	}
+	v.tables = len(all)
 	var total int64
 	for _, e := range entries {
 		for _, t := range chosen(e, names) {
@@ -224,6 +233,9 @@ func chosen(e Entry, names []string) []manifest.TableEntry {
 // entry checks the plan of one snapshot and the named tables of it.
 func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 	v.reading = nil
+	part := newSnapshotReport(v.Archive, e)
+	part.Seen = &Seen{}
+	v.report.BySnapshot = append(v.report.BySnapshot, part)
 	if err := v.endorsed(ctx, e); err != nil {
 		return err
 	}
@@ -247,8 +259,10 @@ func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 			objects = append(objects, e.Manifest.PageObject(t, ref))
 		}
 		jobs = append(jobs, some...)
-		v.report.Tables = append(v.report.Tables, TableReport{Name: t.Table.Name, Rows: t.Totals.Rows, Differences: []Difference{}})
+		v.report.Tables = append(v.report.Tables, TableReport{Name: t.Table.Name, Rows: t.Totals.Rows, ChunksSigned: t.Totals.Chunks, Differences: []Difference{}})
 		v.report.Totals.Add(t.Totals)
+		part.Seen.Tables++
+		part.Seen.Expected.Add(t.Totals)
 	}
 	sizes, err := listSizes(ctx, v.Archive.Store, snapshotPrefix(e.Manifest.Snapshot))
 	if err != nil {
@@ -451,6 +465,13 @@ func (v *verifier) chunk(ctx context.Context, j job, sizes map[string]int64) err
 func (v *verifier) count(j job, decoded int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	seen := v.seen()
+	seen.Chunks++
+	seen.Rows += decoded
+	seen.StoredBytes += j.chunk.Size
+	if v.Level != Objects {
+		seen.Read++
+	}
 	for i := range v.report.Tables {
 		t := &v.report.Tables[i]
 		if t.Name != j.table.Table.Name {
@@ -465,17 +486,21 @@ func (v *verifier) count(j job, decoded int64) {
 	v.progress.add(j.table.Table.Name, Event{Done: 1, Rows: j.chunk.Rows, RawBytes: j.chunk.RawBytes, StoredBytes: j.chunk.Size})
 }
 
+// seen is what is found of the snapshot in work.
+func (v *verifier) seen() *Seen { return v.report.BySnapshot[len(v.report.BySnapshot)-1].Seen }
+
 func (v *verifier) vouch() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.report.Vouched++
+	v.seen().Vouched++
 }
 
 // finish orders the report.
 func (v *verifier) finish() {
 	v.report.Finished = stamp(v.Now)
 	v.report.Tables = mergeTables(v.report.Tables)
-	v.report.Coverage = v.report.covered(v.Level, v.inspector != nil)
+	v.report.Coverage = v.report.covered(v.Level, v.inspector != nil, max(v.snapshots, len(v.report.BySnapshot)), v.tables)
 	slices.Sort(v.report.Notes)
 	slices.SortFunc(v.problems, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	v.report.Problems = []string{}
@@ -500,6 +525,7 @@ func mergeTables(tables []TableReport) []TableReport {
 		}
 		m := &merged[i]
 		m.Chunks += t.Chunks
+		m.ChunksSigned += t.ChunksSigned
 		m.Rows += t.Rows
 		m.Decoded += t.Decoded
 		m.RawBytes += t.RawBytes
