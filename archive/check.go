@@ -11,21 +11,35 @@ import (
 
 // Check reads a chunk as [Read] does, rebuilds every row to the bytes the service
 // sent, and compares their number, their cells, their size and their digest with
-// what was signed. Errors are those of Read.
+// what was signed. What the chunk says of its own values, as in the statistics of
+// its footer, it holds to the values. Errors are those of Read.
 func Check(ctx context.Context, data []byte, l row.Layout, c manifest.Chunk) error {
-	t := tally{encoder: row.NewEncoder(l)}
-	for rec, err := range Read(ctx, data, l, c) {
-		if err != nil {
-			return err
-		}
-		if err := t.add(rec); err != nil {
-			return fmt.Errorf("archive: chunk %s: %w", c.Name, corrupt(err))
-		}
-	}
-	if err := t.compare(c); err != nil {
-		return fmt.Errorf("archive: chunk %s: %w", c.Name, corrupt(err))
+	if err := check(ctx, data, l, c); err != nil {
+		return fmt.Errorf("archive: chunk %s: %w", c.Name, err)
 	}
 	return nil
+}
+
+func check(ctx context.Context, data []byte, l row.Layout, c manifest.Chunk) error {
+	r, err := open(data, l, c)
+	if err != nil {
+		return err
+	}
+	said := claims{r.arrow.ParquetReader(), data}
+	if err := guard(func() error { return said.footer(len(l.Key)) }); err != nil {
+		return corrupt(err)
+	}
+	t := tally{encoder: row.NewEncoder(l)}
+	err = r.each(ctx, func(group int, rec arrow.RecordBatch) error {
+		if err := t.add(rec); err != nil {
+			return corrupt(err)
+		}
+		return r.trying(ctx, group, func() error { return said.group(group, rec) })
+	})
+	if err == nil {
+		err = corrupt(t.compare(c))
+	}
+	return err
 }
 
 // tally counts and hashes rows as they are rebuilt.

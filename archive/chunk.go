@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
@@ -69,7 +70,29 @@ func properties(l row.Layout, dictionaries []string) *parquet.WriterProperties {
 	for _, path := range dictionaries {
 		options = append(options, parquet.WithDictionaryFor(path, true))
 	}
+	for _, path := range unbounded(l) {
+		options = append(options, parquet.WithStatsFor(path, false))
+	}
 	return parquet.NewWriterProperties(options...)
+}
+
+// unbounded returns the paths of the columns without statistics: items of lists
+// that may be null. Where as many levels are written at once as there are items and
+// values together, this version of the library leaves those values out of the bounds.
+func unbounded(l row.Layout) []string {
+	var paths []string
+	for _, f := range l.Schema().Fields() {
+		lists, ok := f.Type.(*arrow.ListType)
+		if !ok {
+			continue
+		}
+		for _, item := range lists.Elem().(*arrow.StructType).Fields() {
+			if item.Nullable {
+				paths = append(paths, f.Name+".list.element."+item.Name)
+			}
+		}
+	}
+	return paths
 }
 
 func sorting(l row.Layout) []parquet.SortingColumn {

@@ -41,7 +41,8 @@ const (
 
 // TestMutatedChunksAsIfSigned reads damaged chunks whose size and digest are those
 // signed, as a hostile or broken exporter can make them. Whatever they are, reading
-// ends, in bounded memory, and what Check accepts has the rows that were signed.
+// ends, in bounded memory, and what Check accepts has the rows that were signed, and
+// gives as many of them for each selection.
 func TestMutatedChunksAsIfSigned(t *testing.T) {
 	l := orders(t)
 	chunks, c := kindsOfChunks(t, l)
@@ -52,6 +53,13 @@ func TestMutatedChunksAsIfSigned(t *testing.T) {
 		{Where: mustFilter(t, "id >= -985"), Columns: []string{"p*", "note"}},
 		{Within: manifest.Range{From: c.First, To: c.Last}, Columns: []string{"quantity"}},
 	}
+	selectedRows := make([][]row.Row, len(selections))
+	for n, s := range selections {
+		var err error
+		if selectedRows[n], err = read(t, chunks[0], l, c, s); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rnd := rand.New(rand.NewPCG(31, 32))
 	accepted := 0
 	for i := range mutants() {
@@ -61,6 +69,11 @@ func TestMutatedChunksAsIfSigned(t *testing.T) {
 			accepted++
 			if !slices.Equal(rebuilt(t, data, l, m.chunk), want) {
 				t.Fatalf("mutant %d: rows that were not signed are accepted", i)
+			}
+			for n, s := range selections {
+				if rows, err := read(t, data, l, m.chunk, s); err != nil || !equalRows(rows, selectedRows[n]) {
+					t.Fatalf("mutant %d, selection %d: %d rows, %v; want %d", i, n, len(rows), err, len(selectedRows[n]))
+				}
 			}
 		}
 		m.read(selections[i%len(selections)])

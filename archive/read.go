@@ -34,20 +34,15 @@ import (
 func Read(ctx context.Context, data []byte, l row.Layout, c manifest.Chunk) iter.Seq2[arrow.RecordBatch, error] {
 	return func(yield func(arrow.RecordBatch, error) bool) {
 		r, err := open(data, l, c)
-		for group := 0; err == nil && group < r.groups; group++ {
-			var rec arrow.RecordBatch
-			if rec, err = r.read(ctx, group); err == nil {
-				more := yield(rec, nil)
-				rec.Release()
-				if !more {
-					return
-				}
-			}
-		}
 		if err == nil {
-			err = r.end()
+			err = r.each(ctx, func(_ int, rec arrow.RecordBatch) error {
+				if !yield(rec, nil) {
+					return errStopped
+				}
+				return nil
+			})
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, errStopped) {
 			yield(nil, fmt.Errorf("archive: chunk %s: %w", c.Name, err))
 		}
 	}
@@ -106,6 +101,22 @@ func (r *reader) open(data []byte, entries [][2]string, want *schema.Schema) err
 func (r *reader) memory() ceiling {
 	c := r.chunk
 	return ceiling{memory.NewGoAllocator(), 4*c.RawBytes + 64*(c.Rows+c.Cells) + 1<<20}
+}
+
+// each calls f with the rows of each row group, until an error.
+func (r *reader) each(ctx context.Context, f func(group int, rec arrow.RecordBatch) error) error {
+	for group := range r.groups {
+		rec, err := r.read(ctx, group)
+		if err != nil {
+			return err
+		}
+		err = f(group, rec)
+		rec.Release()
+		if err != nil {
+			return err
+		}
+	}
+	return r.end()
 }
 
 // read decodes a row group.

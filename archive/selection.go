@@ -316,6 +316,6 @@ func (x *selecting) extent(group int) (e row.Extent, err error) {
 	}
 	keys := len(x.layout.Key)
 	columns := keys + len(x.layout.Columns)
-	more := len(all) - row.MoreTypes // the values in __more, behind name and version
-	return row.Extent{Keys: all[:keys], Columns: all[keys:columns], Names: all[more-2], Values: all[more:]}, nil
+	const names = 3 // come behind __ts, and name and ts of __tsx
+	return row.Extent{Keys: all[:keys], Columns: all[keys:columns], Names: all[columns+names]}, nil
 }

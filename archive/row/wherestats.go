@@ -20,11 +20,7 @@ type Extent struct {
 	Keys    []Bounds // by column of the primary key
 	Columns []Bounds // by promoted column
 	Names   Bounds   // the names in __more
-	Values  []Bounds // the values in __more by type: i, d, b, s, x
 }
-
-// MoreTypes is the number of types that cells in __more can have.
-const MoreTypes = 5
 
 // Possible reports whether one of the rows may match. It is never false where one
 // does.
@@ -86,12 +82,7 @@ func (o outlook) attribute(c *condition, name string) (mayHold, mayFail bool) {
 	if may, _ := named.within(o.extent.Names); column.Full || !may {
 		return mayHold, mayFail
 	}
-	for _, values := range o.extent.Values {
-		if hold, _ := c.within(values); hold {
-			mayHold = true
-		}
-	}
-	return mayHold, true
+	return true, true
 }
 
 // within reports whether a condition may be true, and may be false, of rows whose
