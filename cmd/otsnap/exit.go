@@ -11,6 +11,7 @@ import (
 
 	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/rfc3161"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/otsnap/otsnap/snapshot/tablestore"
@@ -106,6 +107,7 @@ func verdicts() []verdict {
 		{tablestore.ErrCredentials, exitUnavailable, "check the access key, what it may do, and the clock of this machine"},
 		{archive.ErrUnavailable, exitUnavailable, "this is no verdict on the data: mend access to the archive and run the same command again"},
 		{snapshot.ErrUnavailable, exitUnavailable, "this is no verdict on the data: mend access to the instance and run the same command again"},
+		{rfc3161.ErrUnavailable, exitUnavailable, "this is no verdict on the archive, and nothing was put there: run the same command again, or name another authority with --tsa"},
 		{fs.ErrPermission, exitError, "check who owns it and who may write there"},
 	}
 }

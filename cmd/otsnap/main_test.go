@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/rfc3161/tsatest"
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/sample"
 	"github.com/otsnap/otsnap/snapshot/tablestore/local"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -40,6 +41,8 @@ func TestMain(m *testing.M) {
 //	bucket s3|oss NAME [lock|versioned]   make a bucket; $NAME is an archive's address in it
 //	attack overlay|hide BUCKET SUFFIX     lay a newer version, or a delete marker, over an object
 //
+//	tsa FILE              serve time-stamping authorities at $TSA/…, as tsatest.Server says; FILE gets their root
+//
 //	smalldisk DIR         mount a disk of 512 kB, where [mount] says that it can be done
 //	quickstart FILE       build the programs and write the README's quickstart as a script
 //
@@ -63,6 +66,7 @@ func TestScripts(t *testing.T) {
 			"exits":      scriptExits,
 			"flip":       scriptFlip,
 			"smalldisk":  scriptSmallDisk,
+			"tsa":        scriptTSA,
 			"bucket":     scriptBucket,
 			"attack":     scriptAttack,
 			"quickstart": scriptQuickstart,
@@ -237,6 +241,14 @@ func scriptFlip(ts *testscript.TestScript, _ bool, args []string) {
 	data[len(data)/2] ^= 1
 	ts.Check(os.Remove(matches[0]))
 	ts.Check(os.WriteFile(matches[0], data, 0o644))
+}
+
+func scriptTSA(ts *testscript.TestScript, _ bool, args []string) {
+	server := tsatest.NewServer()
+	front := httptest.NewServer(server)
+	ts.Defer(front.Close)
+	ts.Setenv("TSA", front.URL)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), server.Root.PEM(), 0o644))
 }
 
 func scriptSmallDisk(ts *testscript.TestScript, _ bool, args []string) {

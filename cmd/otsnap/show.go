@@ -44,6 +44,8 @@ type showResult struct {
 	Store    *manifest.Store    `json:"store,omitempty"` // what it can do, as found when the archive was made
 	Digest   *manifest.Hash     `json:"digest,omitempty"`
 	Manifest *manifest.Manifest `json:"manifest,omitempty"`
+
+	Timestamps []string `json:"timestamps,omitempty"` // names; nobody has checked what is in them
 }
 
 func (a *app) show(ctx context.Context, location, which string, flags archiveFlags) error {
@@ -66,6 +68,9 @@ func (a *app) show(ctx context.Context, location, which string, flags archiveFla
 			return err
 		}
 		result.Digest, result.Manifest = &e.Digest, e.Manifest
+		if result.Timestamps, err = from.Timestamps(ctx, e.Manifest.Seq); err != nil {
+			return err
+		}
 	}
 	err = a.answer(result, func(w io.Writer) {
 		printArchive(w, from, len(chain))
@@ -73,6 +78,9 @@ func (a *app) show(ctx context.Context, location, which string, flags archiveFla
 		if result.Manifest != nil {
 			fmt.Fprintln(w)
 			printManifest(w, snapshot.Entry{Manifest: result.Manifest, Digest: *result.Digest})
+			for _, name := range result.Timestamps {
+				fmt.Fprintf(w, "time stamp  %s, NOT checked; otsnap verify --tsa-ca FILE does\n", name)
+			}
 		}
 	})
 	if err == nil && len(chain) > 0 {

@@ -40,6 +40,9 @@ func printReport(w io.Writer, r *snapshot.Report, took string) {
 	switch r.Kind {
 	case "verify":
 		printVerified(w, r, took)
+		if r.Timestamps != nil {
+			printStamps(w, r.Timestamps)
+		}
 	default:
 		printCompared(w, r, took)
 	}

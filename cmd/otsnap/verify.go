@@ -17,6 +17,7 @@ type verifyOptions struct {
 	workers  int
 
 	retention bool
+	tsaCA     caFlag
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -34,10 +35,15 @@ Where the store keeps a SHA-256 it has checked, level objects compares that too.
 
 With --retention the lock of every object, as the store tells, is compared with
 the signed one, and what was laid over an object, a newer version or a delete
-marker, is a finding: the exit code is 17. Without it such things are notes.`,
+marker, is a finding: the exit code is 17. Without it such things are notes.
+
+With --tsa-ca time stamps (otsnap timestamp) are checked, and for each snapshot the
+earliest time is told at which it was there, by a time stamp over it or over a later
+one. A time stamp that is no good is a note: anybody may have put it.`,
 		Example: `  otsnap verify /backup/shop
   otsnap verify /backup/shop --level rows --snapshot latest
   otsnap verify 's3://BUCKET/shop?region=eu-central-1' --retention
+  otsnap verify /backup/shop --tsa-ca tsa-ca.pem
   otsnap verify /mnt/copy --archive-id 6b56…4577 --json > receipt.json`,
 		Args: arguments([]string{"ARCHIVE"}, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -50,6 +56,7 @@ marker, is a finding: the exit code is 17. Without it such things are notes.`,
 	addWorkersFlag(cmd, &o.workers)
 	cmd.Flags().StringVar(&o.level, "level", snapshot.Hashes.String(), "how deep: objects, hashes or rows")
 	cmd.Flags().BoolVar(&o.retention, "retention", false, "compare the locks of all objects with the signed ones")
+	o.tsaCA.add(cmd, "time stamps have to lead to; they are checked then")
 	return cmd
 }
 
@@ -62,6 +69,10 @@ func (a *app) verify(ctx context.Context, location string, o verifyOptions) erro
 	if err != nil {
 		return misused("--level: %w", err)
 	}
+	roots, err := o.tsaCA.roots()
+	if err != nil {
+		return err
+	}
 	from, err := a.openArchive(ctx, location, o.archive)
 	if err != nil {
 		return err
@@ -70,7 +81,7 @@ func (a *app) verify(ctx context.Context, location string, o verifyOptions) erro
 	defer shown.Close()
 	report, err := snapshot.Verify{
 		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Level: level, Retention: o.retention,
-		Workers: o.workers, Now: a.now, Progress: shown.Event,
+		Stamps: stampCheck(roots), Workers: o.workers, Now: a.now, Progress: shown.Event,
 	}.Run(ctx)
 	shown.Close()
 	return a.conclude(ctx, from, report, err)

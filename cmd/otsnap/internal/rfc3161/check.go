@@ -115,7 +115,7 @@ func (t *token) verify() (*x509.Certificate, error) {
 		return nil, err
 	}
 	if err := signer.CheckSignature(algorithm, t.signed, t.signature); err != nil {
-		return nil, fmt.Errorf("its signature does not verify: %w", err)
+		return nil, fmt.Errorf("has a signature that does not verify: %w", err)
 	}
 	return signer, nil
 }
@@ -173,7 +173,7 @@ func (t *token) checkAttributes(digest crypto.Hash, signer *x509.Certificate) er
 	}
 	signed, err := t.attributes.octets(oidMessageDigest)
 	if err != nil || !bytes.Equal(signed, sum(digest, t.content)) {
-		return errors.New("its content is not what was signed")
+		return errors.New("has other content than was signed")
 	}
 	var hashes []certificateHash
 	for _, oid := range []asn1.ObjectIdentifier{oidSigningCert, oidSigningCertV2} {
@@ -243,7 +243,7 @@ func (t *token) checkChain(signer *x509.Certificate, roots *x509.CertPool, at ti
 		Roots: roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping},
 	})
 	if err != nil {
-		return fmt.Errorf("its TSA, %s, is not vouched for at the time it states, %s: %w", signer.Subject, at.Format(time.RFC3339), err)
+		return fmt.Errorf("is by %s, for whom nobody trusted vouched at %s, the time it states: %w", signer.Subject, at.Format(time.RFC3339), err)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func TestAsking(t *testing.T) {
 		{"is down", []string{"/down"}, "", `it answers "503 Service Unavailable"`, true},
 		{"is gone", []string{"gone"}, "", "connection refused", true},
 		{"answers for another digest", []string{"/other"}, "", "its answer is over 0000", false},
-		{"is nobody's", []string{"/stranger"}, "", "not vouched for", false},
+		{"is nobody's", []string{"/stranger"}, "", "its answer is by CN=tsa.test,O=Test, for whom nobody trusted vouched", false},
 		{"does not end", []string{"/endless"}, "", "more than 65536 bytes", false},
 		{"is a page", []string{"/page"}, "", "is no time stamp", false},
 		{"is elsewhere", []string{"/away"}, "/away", "", false},
