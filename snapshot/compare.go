@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,12 +42,11 @@ type comparer struct {
 	archive  *Archive
 	entry    Entry
 	with     Source
-	workers  int
 	limit    int
 	progress *progress
 	names    map[string]string // of live tables, by those that were signed
 	renames  []Rename
-	defined  func(note string) // is told of differences in definitions; nil: nobody
+	turns    chan struct{} // has one for each part in work, of all tables
 
 	rows     archive.Selection // of what was signed
 	within   bool              // other keys of the live tables are not looked at
@@ -75,8 +75,8 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 	}
 	run := &comparer{
 		archive: c.Archive, entry: found, with: c.With, progress: newProgress(c.Progress),
-		workers: orDefault(c.Workers, DefaultWorkers), limit: orDefault(c.Limit, defaultDifferences),
-		names: map[string]string{},
+		limit: orDefault(c.Limit, defaultDifferences), names: map[string]string{}, renames: c.Rename,
+		turns: make(chan struct{}, orDefault(c.Workers, DefaultWorkers)),
 	}
 	if err := run.rename(found, names, c.Rename); err != nil {
 		return nil, fmt.Errorf("snapshot: compare: %w", err)
@@ -86,32 +86,60 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 	report.Notes = append(report.Notes, met...)
 	instance := c.With.Instance()
 	report.Instance = &instance
-	var problems []error
 	run.progress.begin("compare", chunkCount(found.Manifest, names))
-	run.renames, run.defined = c.Rename, func(note string) { report.Notes = append(report.Notes, note) }
-	for _, t := range found.Manifest.Tables {
-		if !slices.Contains(names, t.Table.Name) {
-			continue
+	compared, err := run.tables(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	var problems []error
+	for _, t := range compared {
+		report.Notes = append(report.Notes, t.notes...)
+		if t.err != nil {
+			problems = append(problems, t.err)
+			report.Problems = append(report.Problems, t.err.Error())
 		}
-		jobs, err := rangeJobs(ctx, c.Archive, found, t, manifest.Range{})
-		if err != nil {
-			return nil, err
-		}
-		tr, err := run.table(ctx, t, jobs)
-		if err != nil && !errors.Is(err, ErrDiffers) {
-			return nil, err
-		}
-		if err != nil {
-			problems = append(problems, err)
-			report.Problems = append(report.Problems, err.Error())
-		}
-		tr.Compared = true
-		report.Tables = append(report.Tables, *tr)
-		report.Totals.Add(t.Totals)
+		t.report.Compared = true
+		report.Tables = append(report.Tables, *t.report)
+		report.Totals.Add(t.signed.Totals)
 	}
 	report.Finished = stamp(c.Now)
 	report.proved(found)
 	return report, errors.Join(problems...)
+}
+
+// compared is what a comparison says of a table.
+type compared struct {
+	signed manifest.TableEntry
+	report *TableReport
+	notes  []string
+	err    error // ErrDiffers
+}
+
+// tables compares the named tables, several at once: small ones share the workers.
+func (c *comparer) tables(ctx context.Context, names []string) ([]compared, error) {
+	var all []compared
+	for _, t := range c.entry.Manifest.Tables {
+		if slices.Contains(names, t.Table.Name) {
+			all = append(all, compared{signed: t})
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(cap(c.turns))
+	for i := range all {
+		group.Go(func() error {
+			t := &all[i]
+			jobs, err := rangeJobs(ctx, c.archive, c.entry, t.signed, manifest.Range{})
+			if err != nil {
+				return err
+			}
+			note := func(text string) { t.notes = append(t.notes, text) }
+			if t.report, t.err = c.table(ctx, t.signed, jobs, note); t.report == nil {
+				return t.err
+			}
+			return nil
+		})
+	}
+	return all, group.Wait()
 }
 
 // chunkCount is how many parts the named tables are compared in.
@@ -138,9 +166,10 @@ func (c *comparer) rename(e Entry, names []string, renames []Rename) error {
 	return checkNames(signed, live, renames)
 }
 
-// table compares one table with the chunks that are to be looked at. The report is
-// never nil when the error is nil or ErrDiffers.
-func (c *comparer) table(ctx context.Context, t manifest.TableEntry, jobs []job) (*TableReport, error) {
+// table compares one table with the chunks that are to be looked at, and tells note,
+// unless it is nil, how the live one is defined otherwise. The report is nil unless
+// the error is nil or ErrDiffers.
+func (c *comparer) table(ctx context.Context, t manifest.TableEntry, jobs []job, note func(string)) (*TableReport, error) {
 	report := &TableReport{Name: t.Table.Name, ChunksSigned: t.Totals.Chunks, Differences: []Difference{}}
 	name := c.names[t.Table.Name]
 	if name != t.Table.Name {
@@ -154,33 +183,43 @@ func (c *comparer) table(ctx context.Context, t manifest.TableEntry, jobs []job)
 	if err != nil {
 		return nil, inTable(t.Table, err)
 	}
-	c.definition(t.Table, live)
+	if note != nil {
+		c.definition(t.Table, live, note)
+	}
 	if !sameKey(live.Key, t.Table.Key) {
 		report.Rows = t.Totals.Rows
 		return report, fmt.Errorf("snapshot: table %s has primary key %s, signed was %s: %w",
 			name, formatKeyColumns(live.Key), formatKeyColumns(t.Table.Key), ErrDiffers)
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(c.workers)
-	for _, part := range parts(c.entry, t, jobs) {
-		group.Go(func() error { return c.part(ctx, part, report) })
-	}
-	if err := group.Wait(); err != nil {
+	if err := c.parts(ctx, parts(c.entry, t, jobs), report); err != nil {
 		return nil, inTable(t.Table, err)
 	}
 	slices.SortStableFunc(report.Differences, func(a, b Difference) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
 	return report, c.judge(name, report)
 }
 
-// definition notes, for who wants to know, how a live table is defined otherwise
-// than the one that was signed.
-func (c *comparer) definition(signed, live manifest.Table) {
-	if c.defined == nil {
-		return
+// parts compares parts of a table, as turns come up.
+func (c *comparer) parts(ctx context.Context, parts []job, report *TableReport) error {
+	group, ctx := errgroup.WithContext(ctx)
+	var err error
+	for _, part := range parts {
+		if err = send(ctx, c.turns, struct{}{}); err != nil {
+			break
+		}
+		group.Go(func() error {
+			defer func() { <-c.turns }()
+			return c.part(ctx, part, report)
+		})
 	}
+	return cmp.Or(group.Wait(), err) // the reason, where err is only that ctx is done
+}
+
+// definition notes how a live table is defined otherwise than the one that was
+// signed.
+func (c *comparer) definition(signed, live manifest.Table, note func(string)) {
 	signed.Indexes = inTarget(signed, c.renames).Indexes
 	for _, what := range tableDifferences(signed, live) {
-		c.defined(fmt.Sprintf("table %s: rows are compared, and not how it is defined: %s", live.Name, what))
+		note(fmt.Sprintf("table %s: rows are compared, and not how it is defined: %s", live.Name, what))
 	}
 }
 

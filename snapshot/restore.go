@@ -95,6 +95,7 @@ type restorer struct {
 	tables   []*restored
 	report   *Report
 	progress *progress
+	turns    chan struct{} // has one for each part in work, of all tables
 
 	mu sync.Mutex
 }
@@ -108,7 +109,7 @@ func (r Restore) begin() *restorer {
 	}
 	r.Workers = orDefault(r.Workers, DefaultWorkers)
 	r.Settle = cmp.Or(r.Settle, DefaultSettle)
-	return &restorer{Restore: r, progress: newProgress(r.Progress)}
+	return &restorer{Restore: r, progress: newProgress(r.Progress), turns: make(chan struct{}, r.Workers)}
 }
 
 // Run restores. When it returns nil, the rows signed, decoded, acknowledged and

@@ -7,12 +7,13 @@ import (
 
 	"github.com/otsnap/otsnap/archive/row"
 	"github.com/otsnap/otsnap/manifest"
+	"golang.org/x/sync/errgroup"
 )
 
 // comparer returns what holds the target against what was signed.
 func (x *restorer) comparer() *comparer {
 	c := &comparer{
-		archive: x.From, entry: x.entry, with: x.Check, workers: x.Workers, limit: defaultDifferences,
+		archive: x.From, entry: x.entry, with: x.Check, turns: x.turns, limit: defaultDifferences,
 		progress: x.progress, names: map[string]string{}, rows: x.Rows,
 	}
 	for _, t := range x.tables {
@@ -29,28 +30,66 @@ func (x *restorer) compare(ctx context.Context) error {
 		total += int64(max(1, len(t.jobs)))
 	}
 	x.progress.begin("compare", total)
-	var problems []error
+	var left []*restored
 	for _, t := range x.tables {
-		if x.compared(t) {
-			continue
+		if !x.compared(t) {
+			left = append(left, t)
 		}
-		err := x.compareTable(ctx, t)
-		if errors.Is(err, ErrDiffers) && x.Journal.Resumed() && !t.generate && !t.finished {
-			err = x.again(ctx, t)
-		}
+	}
+	results, err := x.compareTables(ctx, left)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for i, t := range left {
+		err := x.settle(ctx, t, results[i])
 		if err != nil && !errors.Is(err, ErrDiffers) {
 			return err
 		}
 		if err != nil {
 			problems = append(problems, err)
 			x.report.Problems = append(x.report.Problems, err.Error())
-			continue
-		}
-		if err := x.Journal.record(ctx, entry{Table: t.signed.Table.Name, Step: stepCompare, Rows: t.report.Counted}); err != nil {
-			return err
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// compareTables compares tables, several at once: small ones share the workers. It
+// leaves out those that have keys the service chose.
+func (x *restorer) compareTables(ctx context.Context, tables []*restored) (results []error, err error) {
+	results = make([]error, len(tables))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(x.Workers)
+	for i, t := range tables {
+		if t.generate {
+			continue
+		}
+		group.Go(func() error {
+			results[i] = x.compareTable(ctx, t)
+			if errors.Is(results[i], ErrDiffers) {
+				return nil
+			}
+			return results[i]
+		})
+	}
+	return results, group.Wait()
+}
+
+// settle does what a comparison that ended with err calls for.
+func (x *restorer) settle(ctx context.Context, t *restored, err error) error {
+	switch {
+	case t.generate:
+		err = x.compareGenerated(ctx, t)
+	case errors.Is(err, ErrDiffers) && x.Journal.Resumed() && !t.finished:
+		err = x.again(ctx, t)
+	}
+	if err != nil {
+		return err
+	}
+	if !t.generate {
+		x.tell(t)
+	}
+	return x.Journal.record(ctx, entry{Table: t.signed.Table.Name, Step: stepCompare, Rows: t.report.Counted})
 }
 
 // compared reports whether an earlier run has compared a table that has its
@@ -67,9 +106,6 @@ func (x *restorer) compared(t *restored) bool {
 }
 
 func (x *restorer) compareTable(ctx context.Context, t *restored) error {
-	if t.generate {
-		return x.compareGenerated(ctx, t)
-	}
 	run := x.comparer()
 	run.within = t.live != nil && x.Mode != FillEmpty
 	run.tolerant = run.within && !x.DeleteExtra
@@ -77,7 +113,7 @@ func (x *restorer) compareTable(ctx context.Context, t *restored) error {
 		run.kept = t.report.Kept
 	}
 	t.report.Others = run.tolerant
-	found, err := run.table(ctx, t.signed, t.jobs)
+	found, err := run.table(ctx, t.signed, t.jobs, nil)
 	if found == nil {
 		return err
 	}
@@ -85,19 +121,24 @@ func (x *restorer) compareTable(ctx context.Context, t *restored) error {
 	r.Rows, r.Counted, r.Missing, r.Extra, r.Changed = found.Rows, found.Counted, found.Missing, found.Extra, found.Changed
 	r.Differences = found.Differences
 	r.Compared = true
-	if err == nil && r.Deleted > 0 {
+	return err
+}
+
+// tell notes what a comparison found that is no difference.
+func (x *restorer) tell(t *restored) {
+	r := t.report
+	if r.Deleted > 0 {
 		x.note(t, "%d rows that were not signed were removed", r.Deleted)
 	}
-	if err == nil && r.Kept > 0 {
+	if r.Kept > 0 {
 		x.note(t, "%d rows were there already", r.Kept)
 	}
-	if err == nil && r.Extra > 0 {
+	if r.Extra > 0 {
 		x.note(t, "%d rows that were not signed are left as they are", r.Extra)
 	}
-	if err == nil && r.Changed > 0 {
+	if r.Changed > 0 {
 		x.note(t, "%d of the %d rows that were there differ from what was signed, and are left as they are", r.Changed, r.Kept)
 	}
-	return err
 }
 
 func (x *restorer) note(t *restored, format string, args ...any) {

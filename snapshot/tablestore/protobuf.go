@@ -1,6 +1,7 @@
 package tablestore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -102,11 +103,17 @@ type rowResult struct {
 func parseResults(answer []byte, rows int) ([]rowResult, error) {
 	results := make([]rowResult, 0, rows)
 	tables := 0
+	var before []byte
 	err := eachMessage(answer, 1, func(table []byte) error {
 		tables++
 		return eachMessage(table, 2, func(row []byte) error {
+			// Nearly always the same became of a row as of the one before.
+			if before != nil && bytes.Equal(row, before) {
+				results = append(results, results[len(results)-1])
+				return nil
+			}
 			r, err := parseResult(row)
-			results = append(results, r)
+			results, before = append(results, r), row
 			return err
 		})
 	})

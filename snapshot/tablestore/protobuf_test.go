@@ -44,6 +44,7 @@ func FuzzParseResults(f *testing.F) {
 		TableName: proto.String("orders"),
 		Rows: []*otsprotocol.RowInBatchWriteRowResponse{
 			{IsOk: proto.Bool(true), Consumed: capacity},
+			{IsOk: proto.Bool(true), Consumed: capacity},
 			{IsOk: proto.Bool(false), Error: &otsprotocol.Error{Code: proto.String("OTSServerBusy"), Message: proto.String("busy")}},
 			{IsOk: proto.Bool(true), Row: []byte("row")},
 		},
