@@ -615,7 +615,7 @@ var threats = []threat{
 	{"owns the exporting machine", []string{
 		"cmd/otsnap/roles_test.go TestRolesCanDoTheirWorkAndNoMore", "cmd/otsnap/roles_test.go TestPoliciesRemoveNothing", "manifest/policy_test.go TestOnlyExportersSignPagesAndPlans",
 		"snapshot/notarize_test.go TestADamagedSnapshotIsNotNotarized", "snapshot/notarize_test.go TestWhatIsNoNotarization",
-		"snapshot/notarize_test.go TestARestoreThatRequiresANotary"}, nil},
+		"snapshot/notarize_test.go TestARestoreThatRequiresANotary", "cmd/otsnap/testdata/notarize.txtar"}, nil},
 	{"signs a malicious manifest", []string{
 		"signed: a chunk of 2^40 bytes", "signed: a negative count", "signed: a member twice", "signed: a count as 1e1", "signed: a count that is null", "signed: half a surrogate pair",
 		"signed: a path as the name of a chunk", "signed: a path as a digest", "signed: a chunk twice", "signed: chunks that overlap",

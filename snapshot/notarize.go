@@ -68,7 +68,7 @@ type notarizing struct {
 	own      archive.Lock // as the archive's own objects are
 }
 
-// Run notarizes. That a key is of no notary is manifest.ErrUntrusted, before anything
+// Run notarizes. That a key is of no notary is a *NotANotaryError, before anything
 // is read. A snapshot in which something is wrong is not notarized, and the run goes on
 // to the next; the problems of all are returned, joined. Trouble with the store is
 // archive.ErrUnavailable, ends the run, and says nothing of the snapshot: what was
@@ -85,6 +85,9 @@ func (n Notarize) Run(ctx context.Context) (*NotarizeReport, error) {
 		Snapshots: []NotarizeSnapshot{}, Notes: []string{}, Problems: []string{},
 	}}
 	err := x.run(ctx)
+	if err != nil && len(x.report.Snapshots) == 0 {
+		return nil, err
+	}
 	x.report.Finished = stamp(n.Now)
 	for _, p := range x.problems {
 		x.report.Problems = append(x.report.Problems, p.Error())
@@ -124,7 +127,7 @@ func (x *notarizing) run(ctx context.Context) error {
 // notaries.
 func (x *notarizing) choose(ctx context.Context) ([]Entry, error) {
 	if len(x.Signers) == 0 {
-		return nil, fmt.Errorf("snapshot: notarize: no key to sign with: %w", manifest.ErrUntrusted)
+		return nil, &NotANotaryError{"snapshot: notarize: there is no key to sign with"}
 	}
 	if x.Snapshot != "" {
 		e, err := x.Archive.Find(ctx, x.Snapshot)
@@ -158,12 +161,19 @@ func (x *notarizing) mayAny(entries []Entry) error {
 	return last
 }
 
+// NotANotaryError says that a key is not of a notary, or does not count for a snapshot.
+// It is manifest.ErrUntrusted.
+type NotANotaryError struct{ text string }
+
+func (e *NotANotaryError) Error() string        { return e.text }
+func (e *NotANotaryError) Is(target error) bool { return target == manifest.ErrUntrusted }
+
 // may makes sure that the keys may notarize manifest seq.
 func (x *notarizing) may(seq int64) error {
 	notaries := x.Archive.Policy.Notaries(seq)
 	for _, s := range x.Signers {
 		if nameOf(notaries, s.Key()) == "" {
-			return fmt.Errorf("snapshot: key %s cannot notarize snapshot %d; %s: %w", x.describe(s.Key()), seq, whoMay(notaries), manifest.ErrUntrusted)
+			return &NotANotaryError{fmt.Sprintf("snapshot: key %s cannot notarize snapshot %d; %s", x.describe(s.Key()), seq, whoMay(notaries))}
 		}
 	}
 	return nil

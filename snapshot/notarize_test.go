@@ -87,13 +87,6 @@ func (n *notarial) seal(change func(*manifest.Notarization), keys ...manifest.Si
 	return sealed
 }
 
-func putObject(t *testing.T, store archive.Store, name string, data []byte) {
-	t.Helper()
-	if err := store.Put(t.Context(), name, bytes.NewReader(data), archive.PutOptions{}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestANotaryReadsEverythingAndSaysSo(t *testing.T) {
 	n := newNotarial(t, new(archivetest.Memory), snapshot.Setup{})
 	first, second := manifest.NotarizationName(1, 1), manifest.NotarizationName(2, 1)
@@ -151,7 +144,7 @@ func TestWhatIsNoNotarization(t *testing.T) {
 		"too large":                  bytes.Repeat([]byte(" "), manifest.MaxNotarization+1),
 	} {
 		store := storeWith(t, all)
-		putObject(t, store, name, data)
+		put(t, store, name, data)
 		a := open(t, store, n.archive.Trust)
 		good, notes, err := a.Notarizations(t.Context(), n.entries[1])
 		if err != nil || len(good) > 0 || len(notes) != 1 || !strings.HasPrefix(notes[0], name+" is no notarization that counts: ") {
@@ -176,7 +169,7 @@ func TestWhatIsNoNotarization(t *testing.T) {
 func TestJunkUnderEveryNameOfANotarization(t *testing.T) {
 	n := newNotarial(t, new(archivetest.Memory), snapshot.Setup{})
 	for i := range int64(manifest.MaxTries) {
-		putObject(t, n.archive.Store, manifest.NotarizationName(2, i+1), fmt.Append(nil, i))
+		put(t, n.archive.Store, manifest.NotarizationName(2, i+1), fmt.Append(nil, i))
 	}
 	report, err := notarizing(n.archive, n.notary).Run(t.Context())
 	if !errors.Is(err, manifest.ErrLimit) || report.Snapshots[0].State != snapshot.NotarizedNow || report.Snapshots[1].State != snapshot.Due {
@@ -275,7 +268,7 @@ func TestOnlyANotaryNotarizes(t *testing.T) {
 		"an exporter":               {[]manifest.Signer{n.exporter}, "key key-1 (exporter) cannot notarize snapshot 2; notaries of the policy are auditor"},
 		"a stranger":                {[]manifest.Signer{newKey(t)}, "which is not in the policy, cannot notarize"},
 		"a notary with an exporter": {[]manifest.Signer{n.notary, n.exporter}, "key key-1 (exporter) cannot"},
-		"nobody":                    {nil, "no key to sign with"},
+		"nobody":                    {nil, "there is no key to sign with"},
 	} {
 		_, err := notarizing(a, test.keys...).Run(t.Context())
 		if !errors.Is(err, manifest.ErrUntrusted) || !strings.Contains(err.Error(), test.says) {
@@ -418,16 +411,16 @@ func TestNotarizationsAreLockedLikeTheirSnapshot(t *testing.T) {
 
 func TestCopiesHaveTheNotarizations(t *testing.T) {
 	n := newNotarial(t, new(archivetest.Memory), snapshot.Setup{})
-	putObject(t, n.archive.Store, manifest.NotarizationName(2, 1), []byte("rubbish"))
-	putObject(t, n.archive.Store, manifest.NotarizationName(2, 3), bytes.Repeat([]byte(" "), manifest.MaxNotarization+1))
-	putObject(t, n.archive.Store, manifest.TimestampName(1, 1), []byte("as it is"))
-	putObject(t, n.archive.Store, manifest.TimestampName(7, 1), []byte("of no snapshot"))
-	putObject(t, n.archive.Store, manifest.ReceiptName(1), []byte("rubbish"))
-	putObject(t, n.archive.Store, manifest.HeadName(manifest.Hash{1}, 1, 1), []byte("of another archive"))
+	put(t, n.archive.Store, manifest.NotarizationName(2, 1), []byte("rubbish"))
+	put(t, n.archive.Store, manifest.NotarizationName(2, 3), bytes.Repeat([]byte(" "), manifest.MaxNotarization+1))
+	put(t, n.archive.Store, manifest.TimestampName(1, 1), []byte("as it is"))
+	put(t, n.archive.Store, manifest.TimestampName(7, 1), []byte("of no snapshot"))
+	put(t, n.archive.Store, manifest.ReceiptName(1), []byte("rubbish"))
+	put(t, n.archive.Store, manifest.HeadName(manifest.Hash{1}, 1, 1), []byte("of another archive"))
 	n.run(notarizing(n.archive, n.notary))
 	all := contents(t, n.archive.Store)
 	target := new(archivetest.Memory)
-	putObject(t, target, manifest.NotarizationName(1, 1), []byte("there already"))
+	put(t, target, manifest.NotarizationName(1, 1), []byte("there already"))
 	copying := snapshot.Copy{From: n.archive, To: target}
 	first, err := copying.Run(t.Context())
 	if err != nil || len(first.Notes) != 3 {

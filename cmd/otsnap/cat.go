@@ -34,6 +34,7 @@ type catOptions struct {
 	out      string
 	limit    int64
 	workers  int
+	require  requireFlag
 }
 
 func (a *app) catCommand() *cobra.Command {
@@ -99,6 +100,7 @@ name, ts, type, value.`,
 	o.keys.add(cmd)
 	addSnapshotFlag(cmd, &o.snapshot, "the newest")
 	addWorkersFlag(cmd, &o.workers)
+	o.require.add(cmd)
 	cmd.Flags().StringVar(&o.where, "where", "", "`CONDITION` rows have to meet, as total > 100; see above")
 	cmd.Flags().StringSliceVar(&o.columns, "columns", nil, "cells to print, as `NAMES` or globs with commas between (default: all); rows without any are printed too")
 	cmd.Flags().StringVar(&o.versions, "versions", "newest", "`WHICH` versions of a cell: newest or all")
@@ -258,6 +260,9 @@ func (a *app) openTable(ctx context.Context, location, which, table string, flag
 func (a *app) cat(ctx context.Context, location, table string, o catOptions) error {
 	from, err := a.openTable(ctx, location, o.snapshot, table, o.archive)
 	if err != nil {
+		return err
+	}
+	if err := o.require.check(ctx, from.from, from.entry); err != nil {
 		return err
 	}
 	read, err := o.read(from)

@@ -14,6 +14,7 @@ type compareOptions struct {
 	snapshot    string
 	tables      []string
 	rename      renames
+	require     requireFlag
 	workers     int
 	differences int
 }
@@ -37,6 +38,7 @@ key, cell. The tables are read in full. Rows written since the snapshot differ.`
 	addSnapshotFlag(cmd, &o.snapshot, "the newest")
 	addTableFlag(cmd, &o.tables)
 	addRenameFlag(cmd, &o.rename)
+	o.require.add(cmd)
 	addWorkersFlag(cmd, &o.workers)
 	cmd.Flags().IntVar(&o.differences, "differences", 20, "`NUMBER` of differences to name for each table; all are counted")
 	return cmd
@@ -54,7 +56,7 @@ func (a *app) compare(ctx context.Context, location, address string, o compareOp
 		return err
 	}
 	report, err := snapshot.Compare{
-		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Rename: o.rename, With: with,
+		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Rename: o.rename, Require: o.require.all(), With: with,
 		Workers: o.workers, Limit: o.differences, Now: a.now, Progress: shown.Event,
 	}.Run(ctx)
 	shown.Close()

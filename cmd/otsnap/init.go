@@ -37,7 +37,8 @@ so long from its start on, and the archive's own objects with it; S3 does that b
 object lock, OSS by its bucket (otsnap lock bucket). An export may ask for more.
 
 Exporters (--key, --public) sign snapshots and their parts; notaries (--notary)
-can only countersign a snapshot. With --threshold 2 a snapshot needs two of the
+can only countersign a snapshot, later and from another machine (otsnap notarize):
+the public half of their key is enough. With --threshold 2 a snapshot needs two of the
 keys. The policy itself is signed by the private keys given here, which must be
 as many as the threshold. The archive's id is made of it. Keys and threshold can be changed
 later: otsnap policy --help.
@@ -47,6 +48,7 @@ else one of the archive's own under otsnap/ in your configuration directory.`,
 		Example: `  otsnap init /backup/shop --key exporter.pem
   otsnap init 's3://BUCKET/shop?region=eu-central-1' --key exporter.pem --retain 7y --lock compliance
   otsnap init 'oss://BUCKET/shop?region=cn-hangzhou' --key exporter.pem
+  otsnap init /backup/shop --key exporter.pem --notary notary.pem.pub
   otsnap init /backup/shop --key exporter.pem --notary notary.pem --threshold 2`,
 		Args: arguments([]string{"ARCHIVE"}, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
@@ -18,7 +19,9 @@ func (a *app) listCommand() *cobra.Command {
 		Use:   "list ARCHIVE",
 		Short: "List the snapshots of an archive",
 		Long: `List the snapshots of an archive, after checking the signatures of all of them and
-that none is missing, and the exports that were begun and not finished.`,
+that none is missing, and the exports that were begun and not finished. Where there
+is something under the names of notarizations a column tells: claimed, nobody has
+looked at it; at export, a notary signed the manifest itself.`,
 		Example: `  otsnap list /backup/shop
   otsnap list /backup/shop --json | jq -r '.snapshots[-1].snapshot'`,
 		Args: arguments([]string{"ARCHIVE"}, 0),
@@ -32,9 +35,16 @@ that none is missing, and the exports that were begun and not finished.`,
 
 // listResult is what list tells.
 type listResult struct {
-	Archive    manifest.Hash `json:"archive"`
-	Snapshots  []entryResult `json:"snapshots"`
-	Unfinished []string      `json:"unfinished"`
+	Archive    manifest.Hash  `json:"archive"`
+	Snapshots  []listedResult `json:"snapshots"`
+	Unfinished []string       `json:"unfinished"`
+}
+
+// listedResult is a snapshot, and who may have notarized it.
+type listedResult struct {
+	entryResult
+	Notaries []string `json:"notaries,omitempty"`            // that signed the manifest itself
+	Claims   int      `json:"notarization_claims,omitempty"` // objects named as notarizations of it; nobody has looked at them
 }
 
 func (a *app) list(ctx context.Context, location string, flags archiveFlags) error {
@@ -50,11 +60,15 @@ func (a *app) list(ctx context.Context, location string, flags archiveFlags) err
 	if err != nil {
 		return err
 	}
-	result := listResult{Archive: from.Policy.ID(), Snapshots: []entryResult{}, Unfinished: append([]string{}, unfinished...)}
-	for _, e := range chain {
-		result.Snapshots = append(result.Snapshots, newEntryResult(e))
+	claims, err := from.NotarizationClaims(ctx, int64(len(chain)))
+	if err != nil {
+		return err
 	}
-	if err := a.answer(result, func(w io.Writer) { printChain(w, chain, unfinished) }); err != nil {
+	result := listResult{Archive: from.Policy.ID(), Snapshots: []listedResult{}, Unfinished: append([]string{}, unfinished...)}
+	for _, e := range chain {
+		result.Snapshots = append(result.Snapshots, listedResult{newEntryResult(e), e.Notaries, claims[e.Manifest.Seq]})
+	}
+	if err := a.answer(result, func(w io.Writer) { printChain(w, chain, claims, unfinished) }); err != nil {
 		return err
 	}
 	if len(chain) > 0 {
@@ -63,19 +77,42 @@ func (a *app) list(ctx context.Context, location string, flags archiveFlags) err
 	return nil
 }
 
-func printChain(w io.Writer, chain []snapshot.Entry, unfinished []string) {
+func printChain(w io.Writer, chain []snapshot.Entry, claims map[int64]int, unfinished []string) {
+	notarized := slices.ContainsFunc(chain, func(e snapshot.Entry) bool { return len(e.Notaries)+claims[e.Manifest.Seq] > 0 })
 	var t console.Table
-	t.Row("number", "snapshot", "finished", "took", "instance", "tables", "rows", "stored", "retention")
+	head := []string{"number", "snapshot", "finished", "took", "instance", "tables", "rows", "stored", "retention"}
+	if notarized {
+		head = append(head, "notarized")
+	}
+	t.Row(head...)
 	for _, e := range chain {
 		m := e.Manifest
-		t.Row(console.Number(m.Seq), m.Snapshot, m.Finished.Format(time.RFC3339), console.Duration(m.Finished.Sub(m.Started.Time)),
-			console.Quote(m.Instance.Name), console.Number(len(m.Tables)), console.Number(m.Totals.Rows), console.Bytes(m.Totals.StoredBytes), printRetention(m.Retention))
+		row := []string{console.Number(m.Seq), m.Snapshot, m.Finished.Format(time.RFC3339), console.Duration(m.Finished.Sub(m.Started.Time)),
+			console.Quote(m.Instance.Name), console.Number(len(m.Tables)), console.Number(m.Totals.Rows), console.Bytes(m.Totals.StoredBytes), printRetention(m.Retention)}
+		if notarized {
+			row = append(row, claimText(e, claims[m.Seq]))
+		}
+		t.Row(row...)
 	}
 	if len(chain) > 0 {
 		t.Print(w)
 	}
 	fmt.Fprintf(w, "%s, chain and signatures checked\n", console.Count(len(chain), "snapshot"))
+	if len(claims) > 0 {
+		fmt.Fprintln(w, "notarizations were not looked at; otsnap verify and otsnap show do")
+	}
 	for _, id := range unfinished {
 		fmt.Fprintf(w, "unfinished: %s (go on with: otsnap export … --resume=%s)\n", console.Quote(id), console.Quote(id))
 	}
+}
+
+// claimText says what is known of a snapshot's notarizations without reading them.
+func claimText(e snapshot.Entry, claims int) string {
+	switch {
+	case len(e.Notaries) > 0:
+		return "at export"
+	case claims > 0:
+		return "claimed"
+	}
+	return "no"
 }

@@ -24,6 +24,7 @@ type restoreOptions struct {
 	instance  instanceFlags
 	snapshot  string
 	tables    []string
+	require   requireFlag
 	rename    renames
 	keys      keyFlags
 	where     string
@@ -93,6 +94,7 @@ export; it needs to create, describe, update, write and read tables.`,
 	addSnapshotFlag(cmd, &o.snapshot, "the newest")
 	addTableFlag(cmd, &o.tables)
 	addRenameFlag(cmd, &o.rename)
+	o.require.add(cmd)
 	o.keys.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.where, "where", "", "only rows of which this `CONDITION` is true; see: otsnap cat --help")
@@ -208,6 +210,9 @@ func (o *restoreOptions) run(ctx context.Context, from *opened) (snapshot.Restor
 	if errors.Is(err, manifest.ErrInvalid) || errors.Is(err, manifest.ErrUntrusted) || errors.Is(err, snapshot.ErrMissing) {
 		err = advise(err, "if it cannot be put back from another copy: snapshots before it are restored by their number, as in --snapshot 16")
 	}
+	if err == nil {
+		err = o.require.check(ctx, from, entry)
+	}
 	if err != nil {
 		return snapshot.Restore{}, head, err
 	}
@@ -223,7 +228,7 @@ func (o *restoreOptions) run(ctx context.Context, from *opened) (snapshot.Restor
 		From: from.Archive, Snapshot: entry.Manifest.Snapshot, Tables: tables, Rename: o.rename, Rows: rows,
 		Mode: snapshot.RestoreMode(o.mode), DeleteExtra: o.extra, AllowSource: o.over,
 		Generate: o.increment == "regenerate", Encryption: o.encrypt.by(o.role), WithoutIndexes: o.noIndexes,
-		PlanDigest: o.digest.Hash, Workers: o.workers,
+		Require: o.require.all(), PlanDigest: o.digest.Hash, Workers: o.workers,
 	}
 	head = snapshot.JournalHead{Archive: from.Policy.ID(), Snapshot: entry.Manifest.Snapshot, Tables: tables, Targets: r.Targets(tables)}
 	return r, head, nil

@@ -74,7 +74,9 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 	archive := c.s3("locked")
 	key := filepath.Join(c.dir, "key.pem")
 	c.must("key", "gen", "--out", key)
-	c.must("init", archive, "--key", key, "--retain", "2d", "--lock", "compliance")
+	notary := filepath.Join(c.dir, "notary.pem")
+	c.must("key", "gen", "--out", notary)
+	c.must("init", archive, "--key", key, "--notary", notary+".pub", "--retain", "2d", "--lock", "compliance")
 	c.must("export", c.source, archive, "--key", key)
 
 	const (
@@ -86,16 +88,17 @@ func TestRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 		args []string
 		want map[string]int
 	}{
-		{"list", []string{"list", archive}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok}},
-		{"export", []string{"export", c.source, archive, "--key", key}, map[string]int{"exporter": ok, "verifier": denied, "restorer": denied, "retention-officer": denied}},
-		{"verify", []string{"verify", archive, "--level", "rows", "--retention"}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok}},
+		{"list", []string{"list", archive}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok, "notary": ok}},
+		{"export", []string{"export", c.source, archive, "--key", key}, map[string]int{"exporter": ok, "verifier": denied, "restorer": denied, "retention-officer": denied, "notary": denied}},
+		{"verify", []string{"verify", archive, "--level", "rows", "--retention"}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok, "notary": ok}},
+		{"notarize", []string{"notarize", archive, "--key", notary}, map[string]int{"verifier": denied, "restorer": denied, "notary": ok}},
 		{"restore", []string{"restore", archive, c.target + "ROLE"}, map[string]int{"verifier": ok, "restorer": ok}},
-		{"lock show", []string{"lock", "show", archive}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok}},
-		{"lock extend", []string{"lock", "extend", archive, "--retain", "3d", "--lock", "compliance"}, map[string]int{"verifier": denied, "restorer": denied, "retention-officer": ok}},
-		{"lock hold", []string{"lock", "hold", archive}, map[string]int{"exporter": denied, "verifier": denied, "restorer": denied, "retention-officer": ok}},
+		{"lock show", []string{"lock", "show", archive}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok, "notary": ok}},
+		{"lock extend", []string{"lock", "extend", archive, "--retain", "3d", "--lock", "compliance"}, map[string]int{"verifier": denied, "notary": denied, "restorer": denied, "retention-officer": ok}},
+		{"lock hold", []string{"lock", "hold", archive}, map[string]int{"exporter": denied, "notary": denied, "verifier": denied, "restorer": denied, "retention-officer": ok}},
 		{"lock hold --off", []string{"lock", "hold", archive, "--off"}, map[string]int{"retention-officer": ok}},
 	}
-	for _, role := range []string{"exporter", "verifier", "restorer", "retention-officer"} {
+	for _, role := range []string{"exporter", "verifier", "restorer", "notary", "retention-officer"} {
 		t.Run(role, func(t *testing.T) {
 			c.t = t
 			given := c.as(c.s3Server, role, "locked", "shop")
@@ -130,7 +133,9 @@ func TestRAMRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 	archive := c.oss("vault")
 	key := filepath.Join(c.dir, "key.pem")
 	c.must("key", "gen", "--out", key)
-	c.must("init", archive, "--key", key)
+	notary := filepath.Join(c.dir, "notary.pem")
+	c.must("key", "gen", "--out", notary)
+	c.must("init", archive, "--key", key, "--notary", notary+".pub")
 	c.must("export", c.source, archive, "--key", key)
 	const (
 		ok     = 0
@@ -141,16 +146,17 @@ func TestRAMRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 		args []string
 		want map[string]int
 	}{
-		{[]string{"list", archive}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok}},
-		{export, map[string]int{"exporter": ok, "verifier": denied, "restorer": denied, "retention-officer": denied}},
-		{[]string{"verify", archive, "--level", "rows", "--retention"}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok}},
+		{[]string{"list", archive}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok, "notary": ok}},
+		{export, map[string]int{"exporter": ok, "verifier": denied, "restorer": denied, "retention-officer": denied, "notary": denied}},
+		{[]string{"verify", archive, "--level", "rows", "--retention"}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok, "notary": ok}},
+		{[]string{"notarize", archive, "--key", notary}, map[string]int{"verifier": denied, "restorer": denied, "notary": ok}},
 		{[]string{"restore", archive, c.target + "ROLE"}, map[string]int{"verifier": ok, "restorer": ok}},
 		{[]string{"lock", "bucket", archive}, map[string]int{"exporter": ok, "verifier": ok, "retention-officer": ok}},
-		{[]string{"lock", "bucket", archive, "--create", "3"}, map[string]int{"exporter": denied, "verifier": denied, "restorer": denied, "retention-officer": ok}},
+		{[]string{"lock", "bucket", archive, "--create", "3"}, map[string]int{"exporter": denied, "notary": denied, "verifier": denied, "restorer": denied, "retention-officer": ok}},
 		{[]string{"lock", "bucket", archive, "--complete", "--yes"}, map[string]int{"retention-officer": ok}},
 	}
 	// The officer comes last: what she locks stays so for the others.
-	for _, role := range []string{"exporter", "verifier", "restorer", "retention-officer"} {
+	for _, role := range []string{"exporter", "verifier", "restorer", "notary", "retention-officer"} {
 		t.Run(role, func(t *testing.T) {
 			c.t = t
 			policy := parsePolicy(t, policyFile(t, "ram", role, "vault", "shop"))
@@ -242,7 +248,7 @@ func (p policy) allows(action, resource string) bool {
 // TestPoliciesRemoveNothing reads every policy there is.
 func TestPoliciesRemoveNothing(t *testing.T) {
 	files, err := filepath.Glob("dist/*/*.json")
-	if err != nil || len(files) < 8 {
+	if err != nil || len(files) < 10 {
 		t.Fatalf("%d policies, %v", len(files), err)
 	}
 	for _, file := range files {

@@ -21,7 +21,7 @@ func (a *app) showCommand() *cobra.Command {
 		Short: "Show an archive's keys and what a snapshot holds",
 		Long: `Show an archive's keys and what a snapshot holds, the newest unless another one
 is named by its number, its id or the start of it. Signatures and chain are
-checked first. --json prints the whole policy and manifest.`,
+checked first, and those of notaries. --json prints the whole policy and manifest.`,
 		Example: `  otsnap show /backup/shop
   otsnap show /backup/shop 17 --json | jq '.manifest.tables[].table'`,
 		Args: arguments([]string{"ARCHIVE"}, 1),
@@ -45,7 +45,9 @@ type showResult struct {
 	Digest   *manifest.Hash     `json:"digest,omitempty"`
 	Manifest *manifest.Manifest `json:"manifest,omitempty"`
 
-	Timestamps []string `json:"timestamps,omitempty"` // names; nobody has checked what is in them
+	Timestamps []string             `json:"timestamps,omitempty"` // names; nobody has checked what is in them
+	Notarized  []snapshot.Notarized `json:"notarized,omitempty"`  // of the snapshot: each was checked
+	Notes      []string             `json:"notes,omitempty"`      // objects named as notarizations of it that are none
 }
 
 func (a *app) show(ctx context.Context, location, which string, flags archiveFlags) error {
@@ -71,15 +73,21 @@ func (a *app) show(ctx context.Context, location, which string, flags archiveFla
 		if result.Timestamps, err = from.Timestamps(ctx, e.Manifest.Seq); err != nil {
 			return err
 		}
+		if result.Notarized, result.Notes, err = from.Notarizations(ctx, e); err != nil {
+			return err
+		}
 	}
 	err = a.answer(result, func(w io.Writer) {
 		printArchive(w, from, len(chain))
 		printSettings(w, settings)
 		if result.Manifest != nil {
 			fmt.Fprintln(w)
-			printManifest(w, snapshot.Entry{Manifest: result.Manifest, Digest: *result.Digest})
+			printManifest(w, snapshot.Entry{Manifest: result.Manifest, Digest: *result.Digest}, result.Notarized)
 			for _, name := range result.Timestamps {
 				fmt.Fprintf(w, "time stamp  %s, NOT checked; otsnap verify --tsa-ca FILE does\n", name)
+			}
+			for _, n := range result.Notes {
+				fmt.Fprintf(w, "note: %s\n", console.Printable(n))
 			}
 		}
 	})
@@ -123,7 +131,7 @@ func seen(t manifest.Trust) string {
 	return fmt.Sprintf("seen up to number %d", t.Seq)
 }
 
-func printManifest(w io.Writer, e snapshot.Entry) {
+func printManifest(w io.Writer, e snapshot.Entry, notarized []snapshot.Notarized) {
 	m := e.Manifest
 	fmt.Fprintf(w, "snapshot    %s\n", m.Snapshot)
 	fmt.Fprintf(w, "number      %d\n", m.Seq)
@@ -131,6 +139,9 @@ func printManifest(w io.Writer, e snapshot.Entry) {
 	fmt.Fprintf(w, "instance    %s\n", printInstance(m.Instance))
 	fmt.Fprintf(w, "window      %s to %s\n", m.Started.Format(time.RFC3339), m.Finished.Format(time.RFC3339))
 	fmt.Fprintf(w, "retention   %s\n", printRetention(m.Retention))
+	for _, n := range notarized {
+		fmt.Fprintf(w, "notarized   %s\n", console.Printable(n.String()))
+	}
 	fmt.Fprintf(w, "written by  %s\n", console.Printable(m.Tool+" ("+m.Build+")"))
 	fmt.Fprintf(w, "tables      %s, %s, %s\n", console.Number(len(m.Tables)), console.Count(m.Totals.Rows, "row"), console.Count(m.Totals.Cells, "cell"))
 	printTables(w, m.Tables)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
 	"github.com/otsnap/otsnap/manifest"
@@ -86,6 +87,28 @@ func printVerified(w io.Writer, r *snapshot.Report, took string) {
 	fmt.Fprintln(w, meaning(r.Level))
 	for _, line := range r.Coverage {
 		fmt.Fprintln(w, line)
+	}
+	printNotaries(w, r)
+}
+
+// mostNotarized is how many notarized snapshots a verification names.
+const mostNotarized = 20
+
+// printNotaries tells which of the snapshots verified are notarized, the newest first.
+func printNotaries(w io.Writer, r *snapshot.Report) {
+	if len(r.Notarized) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "notarized: %s of %s\n", console.Number(len(r.Notarized)), console.Count(r.Snapshots, "snapshot"))
+	named := 0
+	for _, s := range slices.Backward(r.Notarized) {
+		if named++; named > mostNotarized {
+			fmt.Fprintf(w, "  and %s before\n", console.Count(len(r.Notarized)-mostNotarized, "snapshot"))
+			return
+		}
+		for _, n := range s.Notarizations {
+			fmt.Fprintf(w, "  number %d %s\n", s.Seq, console.Printable(n.String()))
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ type verifyOptions struct {
 	snapshot string
 	tables   []string
 	level    string
+	require  requireFlag
 	workers  int
 
 	retention bool
@@ -33,6 +34,9 @@ the trust file has seen. In addition,
   --level rows     every row is rebuilt from Parquet and has the signed digest.
 Where the store keeps a SHA-256 it has checked, level objects compares that too.
 
+Who has notarized the snapshots is told. With --require notary one that nobody has is
+a problem (exit code 10); see otsnap notarize --help.
+
 With --retention the lock of every object, as the store tells, is compared with
 the signed one, and what was laid over an object, a newer version or a delete
 marker, is a finding: the exit code is 17. Without it such things are notes.
@@ -42,6 +46,7 @@ earliest time is told at which it was there, by a time stamp over it or over a l
 one. A time stamp that is no good is a note: anybody may have put it.`,
 		Example: `  otsnap verify /backup/shop
   otsnap verify /backup/shop --level rows --snapshot latest
+  otsnap verify /backup/shop --snapshot latest --require notary
   otsnap verify 's3://BUCKET/shop?region=eu-central-1' --retention
   otsnap verify /backup/shop --tsa-ca tsa-ca.pem
   otsnap verify /mnt/copy --archive-id 6b56…4577 --json > receipt.json`,
@@ -54,6 +59,7 @@ one. A time stamp that is no good is a note: anybody may have put it.`,
 	addSnapshotFlag(cmd, &o.snapshot, "all of them")
 	addTableFlag(cmd, &o.tables)
 	addWorkersFlag(cmd, &o.workers)
+	o.require.add(cmd)
 	cmd.Flags().StringVar(&o.level, "level", snapshot.Hashes.String(), "how deep: objects, hashes or rows")
 	cmd.Flags().BoolVar(&o.retention, "retention", false, "compare the locks of all objects with the signed ones")
 	o.tsaCA.add(cmd, "time stamps have to lead to; they are checked then")
@@ -80,7 +86,7 @@ func (a *app) verify(ctx context.Context, location string, o verifyOptions) erro
 	shown := a.reporter()
 	defer shown.Close()
 	report, err := snapshot.Verify{
-		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Level: level, Retention: o.retention,
+		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Level: level, Retention: o.retention, Require: o.require.all(),
 		Stamps: stampCheck(roots), Workers: o.workers, Now: a.now, Progress: shown.Event,
 	}.Run(ctx)
 	shown.Close()
@@ -102,7 +108,7 @@ func (a *app) conclude(ctx context.Context, archive *opened, report *snapshot.Re
 		}
 	}
 	if err != nil {
-		return err
+		return archive.explainRequired(ctx, err)
 	}
 	archive.rememberNewest(ctx)
 	return nil
