@@ -64,9 +64,11 @@ bench-parts:
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
 # What others wrote, against tablestore-local: the live tests in the Go SDK's own
-# module, and the Node.js SDK.
+# module, and the Node.js SDK. And other tools, which check what is signed here and sign
+# what is checked here; with OTSNAP_COSIGN=1 cosign too, which takes minutes to build.
 suites:
 	OTSNAP_SDK_SUITE=1 OTSNAP_NODE=1 $(GO) test -count 1 -run '^(TestSDKLiveSuite|TestNodeSDK)$$' -v ./snapshot/tablestore/local
+	$(GO) test -count 1 -timeout 30m -run '^Test(OtherTools|WhatOtherTools)' -v ./manifest
 
 # What takes too long for every change: a hundred rounds of killed runs, a service
 # that is busy for a minute, and everything signed changed in every bit.
