@@ -3,6 +3,7 @@ package rfc3161_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -122,6 +123,7 @@ func TestBadStampsAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	slow := tsatest.Identity{Key: tsa.Key, Certificate: root.Vouch(&rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 9000, 1), E: 65537}, nil)}
 	flipped := bytes.Replace(bytes.Clone(good), []byte("20261123030000Z"), []byte("20251123030000Z"), 1)
 	tests := []struct {
 		name string
@@ -135,6 +137,8 @@ func TestBadStampsAreRefused(t *testing.T) {
 		{"over a SHA-512", tsa.Stamp(&timestamp.Request{HashAlgorithm: crypto.SHA512, HashedMessage: digest[:]}, at, nil), "not SHA-256"},
 		{"another nonce", tsa.Stamp(&timestamp.Request{HashAlgorithm: crypto.SHA256, HashedMessage: digest[:], Nonce: big.NewInt(8)}, at, nil), "another nonce"},
 		{"no nonce", tsa.Stamp(&timestamp.Request{HashAlgorithm: crypto.SHA256, HashedMessage: digest[:]}, at, nil), "another nonce"},
+		{"rejected in its own words", []byte("\x30\x0e\x30\x0c\x02\x01\x02\x30\x07\x0c\x05no\n\x1b["), `refused, status 2: it says "no\n\x1b["`},
+		{"a status below zero", []byte("\x30\x05\x30\x03\x02\x01\xff"), "refused, status -1: it does not say why"},
 		{"rejected", rejected, "refused, status 2: the policy is not supported"},
 		{"another time than was signed", flipped, "other content than was signed"},
 		{"trailing junk", append(bytes.Clone(good), 0), "no time stamp"},
@@ -161,6 +165,7 @@ func TestBadStampsAreRefused(t *testing.T) {
 		{"another certificate named", tsatest.Sign(info, tstInfo, func(tsatest.Identity) []pkcs7.Attribute { return named(second) }, tsa), "signed for another certificate"},
 		{"named twice", tsatest.Sign(info, tstInfo, func(i tsatest.Identity) []pkcs7.Attribute { return append(named(i), named(i)...) }, tsa), "there twice"},
 		{"signed by SHA-1", signedBySHA1(t, info, tsa), "1.3.14.3.2.26"},
+		{"a certificate whose key takes seconds", tsatest.Sign(info, tstInfo, named, slow), "RSA key of 9001 bits"},
 		{"a critical extension", tsa.Stamp(asked(), at, func(t *timestamp.Timestamp) {
 			t.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
 		}), "critical extension"},

@@ -103,19 +103,21 @@ func (c Client) Stamp(ctx context.Context, digest [32]byte, addresses ...string)
 			return nil, errors.Join(refusals...)
 		}
 		addresses = again
-		if !c.rest(within, pause, errors.Join(away...)) {
+		if !c.rest(within, pause, away) {
 			return nil, errors.Join(append(refusals, away...)...)
 		}
 	}
 }
 
 // rest waits before asking again, and reports false if there is no time for it.
-func (c Client) rest(ctx context.Context, pause time.Duration, reason error) bool {
+func (c Client) rest(ctx context.Context, pause time.Duration, reasons []error) bool {
 	if end, ok := ctx.Deadline(); !ok || time.Until(end) <= pause {
 		return false
 	}
-	if c.OnRetry != nil {
-		c.OnRetry(reason)
+	for _, reason := range reasons {
+		if c.OnRetry != nil {
+			c.OnRetry(reason)
+		}
 	}
 	select {
 	case <-ctx.Done():
@@ -257,7 +259,9 @@ func (r *response) granted() error {
 	if known {
 		words = append(words, reason)
 	}
-	words = append(words, r.reasons...)
+	for _, reason := range r.reasons {
+		words = append(words, fmt.Sprintf("it says %q", reason))
+	}
 	if len(words) == 0 {
 		words = []string{"it does not say why"}
 	}

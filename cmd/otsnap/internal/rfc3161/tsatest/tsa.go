@@ -38,10 +38,11 @@ var serial atomic.Int64
 // NewRoot makes a certificate that vouches for others, from 2000 to 2099.
 func NewRoot(name string) Identity {
 	key := NewKey("ecdsa-p256")
-	return sign(&x509.Certificate{
+	c := &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, NotBefore: day(2000), NotAfter: day(2099),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}, key, nil)
+	}
+	return Identity{sign(c, key.Public(), Identity{c, key}), key}
 }
 
 func day(year int) time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }
@@ -82,6 +83,11 @@ var (
 // NewTSA makes a certificate for time stamps, from 2000 to 2099, that root vouches
 // for. Change may be nil.
 func (root Identity) NewTSA(key crypto.Signer, change func(*x509.Certificate)) Identity {
+	return Identity{root.Vouch(key.Public(), change), key}
+}
+
+// Vouch makes such a certificate for any key.
+func (root Identity) Vouch(key crypto.PublicKey, change func(*x509.Certificate)) *x509.Certificate {
 	c := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "tsa.test", Organization: []string{"Test"}}, NotBefore: day(2000), NotAfter: day(2099),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtraExtensions: []pkix.Extension{Purpose(true, TimeStamping)},
@@ -89,17 +95,13 @@ func (root Identity) NewTSA(key crypto.Signer, change func(*x509.Certificate)) I
 	if change != nil {
 		change(c)
 	}
-	return sign(c, key, &root)
+	return sign(c, key, root)
 }
 
-// sign makes a certificate. Without a parent it vouches for itself.
-func sign(c *x509.Certificate, key crypto.Signer, parent *Identity) Identity {
+// sign makes a certificate for a key, in the name of by.
+func sign(c *x509.Certificate, key crypto.PublicKey, by Identity) *x509.Certificate {
 	c.SerialNumber = big.NewInt(serial.Add(1))
-	if parent == nil {
-		parent = &Identity{c, key}
-	}
-	der := must(x509.CreateCertificate(rand.Reader, c, parent.Certificate, key.Public(), parent.Key))
-	return Identity{must(x509.ParseCertificate(der)), key}
+	return must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, c, by.Certificate, key, by.Key))))
 }
 
 // PEM is the certificate in PEM.
