@@ -32,7 +32,7 @@ import (
 //
 // What the source's storage could do (manifest.StoreName) is no part of a copy,
 // nor are unfinished exports and objects that no manifest names, but for what was said
-// about snapshots later: good notarizations and receipts, and time stamps. A copy has no
+// about snapshots later: good notarizations, time stamps and receipts. A copy has no
 // settings of its own: what an export into it is to be retained with, that export
 // says.
 //

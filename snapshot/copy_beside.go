@@ -25,7 +25,7 @@ type beside struct {
 	of bool
 
 	// check says why an object is no good; nil: it is copied as it is.
-	check func(a *Archive, number int64, e Entry, data []byte) error
+	check func(a *Archive, e Entry, data []byte) error
 }
 
 // besides are all kinds there are. Heads are of other archives, and not copied.
@@ -34,7 +34,7 @@ func besides() []beside {
 		{
 			folder: manifest.NotarizationFolder + "/", limit: manifest.MaxNotarization, of: true,
 			parse: manifest.ParseNotarizationName, name: manifest.NotarizationName, most: manifest.MaxTries,
-			check: func(a *Archive, _ int64, e Entry, data []byte) error {
+			check: func(a *Archive, e Entry, data []byte) error {
 				n, _, err := manifest.OpenNotarization(data, a.Policy)
 				if err != nil {
 					return err
@@ -52,14 +52,8 @@ func besides() []beside {
 				number, ok = manifest.ParseReceiptName(name)
 				return number, 1, ok
 			},
+			// Not checked: the chain needs also those whose key was revoked for a time past.
 			name: func(number, _ int64) string { return manifest.ReceiptName(number) },
-			check: func(a *Archive, number int64, _ Entry, data []byte) error {
-				r, _, err := manifest.OpenReceipt(data, a.Policy)
-				if err == nil && r.Number != number {
-					err = fmt.Errorf("it is receipt %d: %w", r.Number, manifest.ErrInvalid)
-				}
-				return err
-			},
 		},
 	}
 }
@@ -127,7 +121,7 @@ func (x *copier) bringBeside(ctx context.Context, kind beside, number int64, fro
 		name := kind.name(number, n)
 		data, err := readBeside(ctx, x.From.Store, kind, name)
 		if err == nil && kind.check != nil {
-			err = kind.check(x.From, number, e, data)
+			err = kind.check(x.From, e, data)
 		}
 		if err != nil && !isOther(err) {
 			return err

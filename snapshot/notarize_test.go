@@ -411,15 +411,17 @@ func TestNotarizationsAreLockedLikeTheirSnapshot(t *testing.T) {
 
 func TestCopiesHaveTheNotarizations(t *testing.T) {
 	n := newNotarial(t, new(archivetest.Memory), snapshot.Setup{})
+	target := new(archivetest.Memory)
 	put(t, n.archive.Store, manifest.NotarizationName(2, 1), []byte("rubbish"))
 	put(t, n.archive.Store, manifest.NotarizationName(2, 3), bytes.Repeat([]byte(" "), manifest.MaxNotarization+1))
 	put(t, n.archive.Store, manifest.TimestampName(1, 1), []byte("as it is"))
 	put(t, n.archive.Store, manifest.TimestampName(7, 1), []byte("of no snapshot"))
-	put(t, n.archive.Store, manifest.ReceiptName(1), []byte("rubbish"))
+	put(t, n.archive.Store, manifest.ReceiptName(1), []byte("a receipt"))
+	put(t, n.archive.Store, manifest.ReceiptName(3), []byte("and another"))
+	put(t, target, manifest.ReceiptName(3), []byte("there already"))
 	put(t, n.archive.Store, manifest.HeadName(manifest.Hash{1}, 1, 1), []byte("of another archive"))
 	n.run(notarizing(n.archive, n.notary))
 	all := contents(t, n.archive.Store)
-	target := new(archivetest.Memory)
 	put(t, target, manifest.NotarizationName(1, 1), []byte("there already"))
 	copying := snapshot.Copy{From: n.archive, To: target}
 	first, err := copying.Run(t.Context())
@@ -447,6 +449,7 @@ func TestCopiesHaveTheNotarizations(t *testing.T) {
 	if want := []string{
 		"notarizations/00000001-2.dsse.json is notarizations/00000001-1.dsse.json",
 		"notarizations/00000002-2.dsse.json is notarizations/00000002-2.dsse.json",
+		"receipts/00000001.dsse.json is receipts/00000001.dsse.json",
 		"timestamps/00000001-1.tsr is timestamps/00000001-1.tsr",
 	}; !slices.Equal(beside, want) {
 		t.Errorf("the copy has\n%s", strings.Join(beside, "\n"))
