@@ -35,40 +35,18 @@ const (
 	// createdBy has the shape readers look for. It names no version of the
 	// program: the same rows give the same bytes with each.
 	createdBy = "otsnap version 1"
-	// pageBytes is when a page is full. Smaller pages take more time and space,
-	// larger ones more memory for less than 1 %.
-	pageBytes = 1 << 20
-	// batchValues is how many values the library writes before it looks how full
-	// the page is.
-	batchValues = 1024
-	// level is zstd's default. Level 1 takes a fifth less time for 4 % more space,
-	// level 7 almost half as much again for 1 % less.
-	level = 3
 )
 
-// properties returns the settings chunks are written with. The paths in
-// dictionaries name the columns to be written with a dictionary.
-//
-// The root is required because some readers refuse the library's default. There
-// is no DELTA encoding because this version of the library writes pages of only
-// nulls wrongly in it.
-func properties(l row.Layout, dictionaries []string) *parquet.WriterProperties {
+// properties returns what the footers of chunks say. The root is required because
+// some readers refuse the library's default.
+func properties(l row.Layout) *parquet.WriterProperties {
 	options := []parquet.WriterProperty{
 		parquet.WithVersion(parquet.V2_LATEST),
-		parquet.WithDataPageVersion(parquet.DataPageV1),
 		parquet.WithRootName("rows"),
 		parquet.WithRootRepetition(parquet.Repetitions.Required),
 		parquet.WithCreatedBy(createdBy),
 		parquet.WithCompression(compress.Codecs.Zstd),
-		parquet.WithCompressionLevel(level),
-		parquet.WithDataPageSize(pageBytes),
-		parquet.WithBatchSize(batchValues),
-		parquet.WithStats(true),
 		parquet.WithSortingColumns(sorting(l)),
-		parquet.WithDictionaryDefault(false),
-	}
-	for _, path := range dictionaries {
-		options = append(options, parquet.WithDictionaryFor(path, true))
 	}
 	for _, path := range unbounded(l) {
 		options = append(options, parquet.WithStatsFor(path, false))
@@ -77,8 +55,8 @@ func properties(l row.Layout, dictionaries []string) *parquet.WriterProperties {
 }
 
 // unbounded returns the paths of the columns without statistics: items of lists
-// that may be null. Where as many levels are written at once as there are items and
-// values together, this version of the library leaves those values out of the bounds.
+// that may be null. Chunks that the library wrote bound them too narrowly, so readers
+// do not believe them.
 func unbounded(l row.Layout) []string {
 	var paths []string
 	for _, f := range l.Schema().Fields() {
@@ -119,7 +97,7 @@ func footer(l row.Layout, m Meta) [][2]string {
 
 // columns returns the Parquet schema of chunks in the layout.
 func columns(l row.Layout) (*schema.Schema, error) {
-	return pqarrow.ToParquet(l.Schema(), properties(l, nil), pqarrow.DefaultWriterProps())
+	return pqarrow.ToParquet(l.Schema(), properties(l), pqarrow.DefaultWriterProps())
 }
 
 // useZstd makes the Parquet library decompress no more than a page has announced

@@ -2,8 +2,6 @@ package archive_test
 
 import (
 	"bytes"
-	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -78,45 +76,6 @@ func TestRowGroupsSayHowTheyAreSorted(t *testing.T) {
 	got := open(t, data).MetaData().RowGroup(0).SortingColumns()
 	if len(got) != 3 || got[0].ColumnIdx != 0 || got[2].ColumnIdx != 2 || got[0].Descending {
 		t.Errorf("sorted by %v, want the three key columns", got)
-	}
-}
-
-// Dictionaries pay for few values and cost for many.
-func TestRepetitiveColumnsHaveDictionaries(t *testing.T) {
-	l := orders(t)
-	var rows [][]byte
-	for i := range 3000 {
-		key := []cell{{name: "customer", value: fmt.Sprintf("customer-%d", i/1000)}, {name: "id", value: int64(i)}, {name: "part", value: []byte("p")}}
-		rows = append(rows, wire(key, []cell{
-			{"country", []string{"DE", "US"}[i%2], 1},
-			{"note", fmt.Sprint("note ", i), 1},
-			{"price", float64(i), int64(1 + i%2)},
-			{"quantity", int64(i % 50), 1},
-			{"unheard_of", int64(i), 1},
-		}))
-	}
-	data, _ := write(t, l, batch(t, l, rows...))
-	group := open(t, data).MetaData().RowGroup(0)
-	want := []string{"part", "country", "quantity", "__tsx.list.element.name", "__more.list.element.name", "__more.list.element.ts"}
-	var got []string
-	for i := range group.NumColumns() {
-		c, err := group.ColumnChunk(i)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c.HasDictionaryPage() {
-			got = append(got, c.PathInSchema().String())
-		}
-	}
-	for _, path := range want {
-		if !slices.Contains(got, path) {
-			t.Errorf("%s has no dictionary; there are %q", path, got)
-		}
-	}
-	for _, path := range []string{"customer", "id", "note", "price", "__more.list.element.i"} {
-		if slices.Contains(got, path) {
-			t.Errorf("%s has a dictionary", path)
-		}
 	}
 }
 

@@ -5,77 +5,68 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 )
 
-// duckDB is the package that brings DuckDB to Node.js, and its version.
-const duckDB = "@duckdb/node-api@1.5.6-r.1"
+// InstallDuckDB returns the folder in which DuckDB is installed for Node.js, after
+// fetching it with npm if it was not there.
+var InstallDuckDB = nodePackages("@duckdb/node-api@1.5.6-r.1")
+
+var installHyparquet = nodePackages("hyparquet@1.31.5", "hyparquet-compressors@1.1.2")
 
 //go:embed duckdb.mjs
 var duckDBScript string
+
+//go:embed hyparquet.mjs
+var hyparquetScript string
 
 // DuckDB runs SQL statements in an empty database in memory and returns the rows
 // of the last one, each value as DuckDB prints it and a null as "NULL". DuckDB
 // reads our files with code that shares nothing with ours.
 //
-// It is fetched with npm at first use and kept in the user's cache directory.
-// Where that is not possible, and with -short, the test is skipped.
-func DuckDB(t testing.TB, sql string) [][]string {
+// It is fetched with npm at first use. Where that is not possible, and with
+// -short, the test is skipped.
+func DuckDB(t testing.TB, sql string) (rows [][]string) {
+	t.Helper()
+	runNode(t, InstallDuckDB, duckDBScript, "DUCKDB_SQL="+sql, &rows)
+	return rows
+}
+
+// Hyparquet reads pairs of Parquet files with hyparquet, a reader that shares
+// nothing with DuckDB's nor with ours, and returns what differs between the files
+// of each pair. It is fetched and skipped as DuckDB is.
+func Hyparquet(t testing.TB, pairs [][2]string) (differences []string) {
+	t.Helper()
+	files, err := json.Marshal(pairs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runNode(t, installHyparquet, hyparquetScript, "PAIRS="+string(files), &differences)
+	return differences
+}
+
+// runNode runs a script where packages are installed, and decodes its answer.
+func runNode(t testing.TB, install func() (string, error), script, environment string, answer any) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("DuckDB is not run with -short")
+		t.Skip("other readers are not run with -short")
 	}
-	home, err := installDuckDB()
+	home, err := install()
 	if err != nil {
-		t.Skip("no DuckDB: ", err)
+		t.Skip("no other reader: ", err)
 	}
 	cmd := exec.CommandContext(t.Context(), "node", "--input-type=module", "-")
 	cmd.Dir = home
-	cmd.Env = append(os.Environ(), "DUCKDB_SQL="+sql)
-	cmd.Stdin = strings.NewReader(duckDBScript)
+	cmd.Env = append(os.Environ(), environment)
+	cmd.Stdin = strings.NewReader(script)
 	var message strings.Builder
 	cmd.Stderr = &message
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("DuckDB: %v\n%s\n%s", err, sql, message.String())
+		t.Fatalf("node: %v\n%.1000s\n%s", err, environment, message.String())
 	}
-	var rows [][]string
-	if err := json.Unmarshal(out, &rows); err != nil {
-		t.Fatalf("DuckDB answered %q: %v", out, err)
+	if err := json.Unmarshal(out, answer); err != nil {
+		t.Fatalf("node answered %q: %v", out, err)
 	}
-	return rows
 }
-
-// installDuckDB returns the folder DuckDB is installed in. Test binaries that
-// run at the same time may each install it; the first one's is kept.
-var installDuckDB = sync.OnceValues(func() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	home := filepath.Join(cache, "otsnap-test", strings.NewReplacer("/", "-", "@", "").Replace(duckDB))
-	if _, err := os.Stat(home); err == nil {
-		return home, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(home), 0o755); err != nil {
-		return "", err
-	}
-	fresh, err := os.MkdirTemp(filepath.Dir(home), "install-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(fresh)
-	npm := exec.Command("npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", fresh, duckDB)
-	if err := npm.Run(); err != nil {
-		return "", err
-	}
-	if err := os.Rename(fresh, home); err != nil {
-		if _, missing := os.Stat(home); missing != nil {
-			return "", err
-		}
-	}
-	return home, nil
-})

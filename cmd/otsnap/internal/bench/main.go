@@ -36,10 +36,14 @@ func run(ctx context.Context, args []string) error {
 		return runSDK(ctx, args[1:])
 	}
 	onlyStores := flag.Bool("stores", false, "measure object storage alone")
+	writers := flag.String("writer", "", "measure the writing of chunks alone, with the tables of the archive in this `folder`")
 	flights := flag.String("flights", "", "`file` of flights; by default it is fetched by npm")
 	workers := flag.Int("workers", 2, "workers of every otsnap command")
 	if err := flag.CommandLine.Parse(args); err != nil {
 		return err
+	}
+	if *writers != "" {
+		return benchWriter(ctx, *writers)
 	}
 	if *onlyStores {
 		dir, err := os.MkdirTemp("", "otsnap-bench-")

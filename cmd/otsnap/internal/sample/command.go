@@ -16,7 +16,7 @@ import (
 // access key comes from the environment.
 func Run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: otsnap-sample INSTANCE TABLE…, where a table is %s, %s, %s or the path of a Parquet file of flights", Cities, Movies, Oddities)
+		return fmt.Errorf("usage: otsnap-sample INSTANCE TABLE…, where a table is %s, %s, %s, %s or the path of a Parquet file of flights", Cities, Movies, Oddities, Wide)
 	}
 	config, err := tablestore.ParseURL(args[0])
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package sample fills an instance with tables for demonstrations, tests and
-// benchmarks: real data that is awkward in the ways real data is, and one table
-// made up of everything the service allows and few people try. It writes through
+// benchmarks: real data that is awkward in the ways real data is, one table made
+// up of everything the service allows and few people try, and one for measuring. It writes through
 // the official SDK, so what otsnap exports was put there by somebody else.
 package sample
 
@@ -20,6 +20,7 @@ const (
 	Cities   = "cities"
 	Movies   = "movies"
 	Oddities = "oddities"
+	Wide     = "wide"
 	Flights  = "flights"
 )
 
@@ -66,8 +67,10 @@ func find(name string) (set, error) {
 		return movies(), nil
 	case Oddities:
 		return oddities(), nil
+	case Wide:
+		return wide(), nil
 	}
-	return set{}, fmt.Errorf("sample: there is no table %q, only %s, %s and %s", name, Cities, Movies, Oddities)
+	return set{}, fmt.Errorf("sample: there is no table %q, only %s, %s, %s and %s", name, Cities, Movies, Oddities, Wide)
 }
 
 func (s set) load(ctx context.Context, client *tablestore.TableStoreClient) (int64, error) {

@@ -46,7 +46,7 @@ func TestLoadCountsEveryRow(t *testing.T) {
 
 func TestLoadSaysWhichTablesThereAre(t *testing.T) {
 	_, err := Load(t.Context(), nil, "orders")
-	if err == nil || !strings.Contains(err.Error(), "only cities, movies and oddities") {
+	if err == nil || !strings.Contains(err.Error(), "only cities, movies, oddities and wide") {
 		t.Errorf("got %v", err)
 	}
 }
