@@ -16,6 +16,7 @@ type compareOptions struct {
 	rename      renames
 	require     requireFlag
 	workers     int
+	receipt     receiptFlags
 	differences int
 }
 
@@ -30,6 +31,9 @@ key, cell. The tables are read in full. Rows written since the snapshot differ.`
   otsnap compare /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com --table orders --differences 500`,
 		Args: arguments([]string{"ARCHIVE", "INSTANCE"}, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.receipt.check(cmd); err != nil {
+				return err
+			}
 			return a.compare(cmd.Context(), args[0], args[1], o)
 		},
 	}
@@ -40,11 +44,16 @@ key, cell. The tables are read in full. Rows written since the snapshot differ.`
 	addRenameFlag(cmd, &o.rename)
 	o.require.add(cmd)
 	addWorkersFlag(cmd, &o.workers)
+	o.receipt.add(a, cmd)
 	cmd.Flags().IntVar(&o.differences, "differences", 20, "`NUMBER` of differences to name for each table; all are counted")
 	return cmd
 }
 
 func (a *app) compare(ctx context.Context, location, address string, o compareOptions) error {
+	signing, err := a.signers(ctx, o.receipt.keys, o.archive.giveUpAfter)
+	if err != nil {
+		return err
+	}
 	shown := a.reporter()
 	defer shown.Close()
 	with, err := a.openInstance(address, o.instance, o.archive.giveUpAfter)
@@ -55,6 +64,11 @@ func (a *app) compare(ctx context.Context, location, address string, o compareOp
 	if err != nil {
 		return err
 	}
+	receipt, err := a.newReceipt(ctx, "compare", from, o.receipt, signing)
+	if err != nil {
+		return err
+	}
+	defer receipt.discard()
 	report, err := snapshot.Compare{
 		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Rename: o.rename, Require: o.require.all(), With: with,
 		Workers: o.workers, Limit: o.differences, Now: a.now, Progress: shown.Event,
@@ -63,5 +77,5 @@ func (a *app) compare(ctx context.Context, location, address string, o compareOp
 	if report != nil {
 		report.Pace = with.Paced()
 	}
-	return a.conclude(ctx, from, report, err)
+	return a.conclude(ctx, from, report, receipt.keep(ctx, report, err))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/page"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/spf13/cobra"
@@ -223,7 +224,7 @@ func printStored(w io.Writer, place string, e snapshot.Entry) {
 	fmt.Fprintf(w, "snapshot: number %d, %s, of instance %s, in %s\n", m.Seq, m.Snapshot, printInstance(m.Instance), console.Quote(place))
 	fmt.Fprintf(w, "manifest: sha256:%s\n", e.Digest)
 	if m.Retention.Until != "" {
-		fmt.Fprintf(w, "retained: %s; otsnap verify --retention compares that with what the store says\n", printRetention(m.Retention))
+		fmt.Fprintf(w, "retained: %s; otsnap verify --retention compares that with what the store says\n", page.Retention(m.Retention))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/page"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/spf13/cobra"
@@ -88,7 +89,7 @@ func printChain(w io.Writer, chain []snapshot.Entry, claims map[int64]int, unfin
 	for _, e := range chain {
 		m := e.Manifest
 		row := []string{console.Number(m.Seq), m.Snapshot, m.Finished.Format(time.RFC3339), console.Duration(m.Finished.Sub(m.Started.Time)),
-			console.Quote(m.Instance.Name), console.Number(len(m.Tables)), console.Number(m.Totals.Rows), console.Bytes(m.Totals.StoredBytes), printRetention(m.Retention)}
+			console.Quote(m.Instance.Name), console.Number(len(m.Tables)), console.Number(m.Totals.Rows), console.Bytes(m.Totals.StoredBytes), page.Retention(m.Retention)}
 		if notarized {
 			row = append(row, claimText(e, claims[m.Seq]))
 		}

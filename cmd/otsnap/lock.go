@@ -8,6 +8,7 @@ import (
 
 	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/page"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/spf13/cobra"
@@ -165,7 +166,7 @@ func printLocks(w io.Writer, r *snapshot.LockReport) {
 	t.Row("number", "snapshot", "signed", "objects", "compliance", "governance", "not locked", "held", "first lock ends")
 	n := console.Number[int64]
 	for _, s := range r.Snapshots {
-		t.Row(n(s.Seq), s.Snapshot, printRetention(s.Signed), n(s.Objects), n(s.Compliance), n(s.Governance), n(s.Unlocked), n(s.Held), dash(s.Earliest))
+		t.Row(n(s.Seq), s.Snapshot, page.Retention(s.Signed), n(s.Objects), n(s.Compliance), n(s.Governance), n(s.Unlocked), n(s.Held), dash(s.Earliest))
 	}
 	if x := r.Needed; x.Objects > 0 {
 		t.Row("", "needed by them", "", n(x.Objects), n(x.Compliance), n(x.Governance), n(x.Unlocked), n(x.Held), dash(x.Earliest))

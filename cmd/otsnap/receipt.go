@@ -4,45 +4,118 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"hash"
 	"io"
+	"os"
+	"os/user"
+	"strings"
 
 	"github.com/otsnap/otsnap/archive/row"
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/page"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
+	"github.com/spf13/cobra"
 )
 
-// receipt is the signed report of a restore on its way to a file, and beside it the
-// keys the service chose. A nil receipt is not wanted.
+// receiptFlags say whether a run is to leave a signed report of itself, and where.
+type receiptFlags struct {
+	file   string
+	keys   []string
+	record bool
+}
+
+func (f *receiptFlags) add(a *app, cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.file, "receipt", "", "new `FILE` for a signed receipt, with --receipt-key; beside it a page for people, FILE with .html")
+	cmd.Flags().StringArrayVar(&f.keys, "receipt-key", nil, "private `KEY` to sign the receipt with: a file, or as in otsnap key --help (repeat for more)")
+	cmd.Flags().BoolVar(&f.record, "record", false, "put the receipt into the archive too, after those that are there; with --receipt-key, a key of the archive's policy")
+	a.addPassphraseFlag(cmd)
+}
+
+func (f *receiptFlags) check(cmd *cobra.Command) error {
+	switch {
+	case f.file != "" && len(f.keys) == 0:
+		return usage(cmd, "--receipt: with which key is it to be signed? Say --receipt-key")
+	case f.record && len(f.keys) == 0:
+		return usage(cmd, "--record: with which key is the receipt to be signed? Say --receipt-key, with a key of the archive's policy")
+	case len(f.keys) > 0 && f.file == "" && !f.record:
+		return usage(cmd, "--receipt-key: where is the receipt to go? Say --receipt FILE, or --record to put it into the archive, or both")
+	}
+	return nil
+}
+
+// pageOf is the name of the page beside a receipt.
+func pageOf(file string) string { return strings.TrimSuffix(file, ".json") + ".html" }
+
+// receipt is the signed report of a run on its way to files and into the archive, and
+// beside it the keys the service chose. A nil receipt is not wanted.
 type receipt struct {
-	file, keys *output
+	app     *app
+	kind    string
+	from    *opened
+	signers []manifest.Signer
+	record  bool
+
+	file, page *output // nil: no file is wanted
+	keys       *output // nil: the run chooses no keys
 	keysName   string
-	signers    []manifest.Signer
 	digest     hash.Hash
 	rows       int64
 }
 
-// newReceipt makes the files, under names of their own until all is in them.
-func (a *app) newReceipt(path string, signers []manifest.Signer) (*receipt, error) {
-	if path == "" {
+// newReceipt begins the receipt of a run, before it: what would keep the receipt from
+// being written is told then, as far as it can be. Files are made under names of their
+// own until all is in them.
+func (a *app) newReceipt(ctx context.Context, kind string, from *opened, f receiptFlags, signers []manifest.Signer) (*receipt, error) {
+	if len(signers) == 0 {
 		return nil, nil
 	}
-	r := &receipt{signers: signers, digest: sha256.New(), keysName: path + ".keys.jsonl"}
+	r := &receipt{app: a, kind: kind, from: from, signers: signers, record: f.record, digest: sha256.New()}
+	if f.record {
+		head, err := from.Head(ctx)
+		if err == nil {
+			seq := int64(0)
+			if head.Manifest != nil {
+				seq = head.Manifest.Seq
+			}
+			err = from.MayRecord(seq, signers...)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--record: %w", err)
+		}
+	}
+	if f.file == "" {
+		return r, nil
+	}
 	var err error
-	if r.file, err = a.output(path); err != nil {
+	if r.file, err = a.output(f.file); err != nil {
 		return nil, err
 	}
-	if r.keys, err = a.output(r.keysName); err != nil {
-		r.file.discard()
+	if r.page, err = a.output(pageOf(f.file)); err != nil {
+		r.discard()
 		return nil, err
 	}
 	return r, nil
 }
 
+// choosesKeys makes the file for keys that the service chooses.
+func (r *receipt) choosesKeys(path string) error {
+	r.keysName = path + ".keys.jsonl"
+	var err error
+	r.keys, err = r.app.output(r.keysName)
+	return err
+}
+
 func (r *receipt) discard() {
-	if r != nil {
-		r.file.discard()
-		r.keys.discard()
+	if r == nil {
+		return
+	}
+	for _, o := range []*output{r.file, r.page, r.keys} {
+		if o != nil {
+			o.discard()
+		}
 	}
 }
 
@@ -63,7 +136,7 @@ func (r *receipt) keyMap(table manifest.Table, was, is manifest.Key) error {
 	return err
 }
 
-// receiptDocument is what is signed: the report, and the digest of the keys.
+// receiptDocument is the report that is signed, and the digest of the keys.
 type receiptDocument struct {
 	*snapshot.Report
 	Keys *keysFile `json:"keys,omitempty"`
@@ -75,37 +148,196 @@ type keysFile struct {
 	Rows   int64         `json:"rows"`
 }
 
-// receiptOf begins the receipt of a run.
-func receiptOf(from *snapshot.Archive, report *snapshot.Report) manifest.Receipt {
-	return manifest.Receipt{
-		Format: manifest.Format, Archive: report.Archive, Kind: report.Kind, Seq: report.Seq, Digest: report.Digest,
-		Version: from.Policy.Version, Policy: from.Policy.Digest(), Started: report.Started, Finished: report.Finished,
-		Tool: "otsnap " + version, Build: build().String(),
+// errNoVerdict says why there is no receipt of a run.
+var errNoVerdict = errors.New("no receipt was signed: the run came to no verdict")
+
+// keep signs the receipt of a run that ended with outcome, and puts it where it is
+// wanted. It returns the outcome; that there is no receipt is a part of it. A run that
+// came to no verdict has none.
+func (r *receipt) keep(ctx context.Context, report *snapshot.Report, outcome error) error {
+	if r == nil {
+		return outcome
+	}
+	if ctx.Err() != nil {
+		r.app.warn("%v", errNoVerdict)
+		return outcome
+	}
+	if outcome != nil && !snapshot.IsVerdict(outcome) {
+		return errors.Join(outcome, errNoVerdict)
+	}
+	if report == nil {
+		report = r.cutShort(outcome)
+	}
+	exit := 0
+	if outcome != nil {
+		exit = judge(ctx, outcome).exit
+	}
+	if err := r.write(ctx, report, exit); err != nil {
+		return errors.Join(outcome, fmt.Errorf("there is no receipt: %w", err))
+	}
+	return outcome
+}
+
+// cutShort is the report of a run that found a problem before it had one.
+func (r *receipt) cutShort(outcome error) *snapshot.Report {
+	return &snapshot.Report{
+		Kind: r.kind, Archive: r.from.Policy.ID(), Started: manifest.At(r.app.begun), Finished: manifest.At(r.app.now()),
+		Tables: []snapshot.TableReport{}, Notes: []string{"the run ended with the first problem"}, Problems: strings.Split(outcome.Error(), "\n"),
 	}
 }
 
-// keep signs the receipt and gives the files their names.
-func (r *receipt) keep(ctx context.Context, signed manifest.Receipt, report *snapshot.Report) error {
-	if r == nil {
-		return nil
+// write writes the receipt of a run.
+func (r *receipt) write(ctx context.Context, report *snapshot.Report, exit int) error {
+	document, err := r.document(ctx, report, exit)
+	if err != nil {
+		return err
 	}
-	document := receiptDocument{Report: report}
+	var sealed []byte
+	var refused error
+	if r.record {
+		var e snapshot.ReceiptEntry
+		if e, refused = r.from.AppendReceipt(ctx, document, r.app.now(), r.signers...); refused == nil {
+			sealed = e.Sealed
+			r.app.warn("the receipt is number %d in the archive", e.Number)
+		}
+	}
+	if sealed == nil && r.file != nil { // what is not in the archive has no place there
+		if sealed, err = manifest.SealReceipt(ctx, &document, r.signers...); err != nil {
+			return errors.Join(refused, err)
+		}
+	}
+	if r.file != nil {
+		err = r.writeFiles(sealed)
+	}
+	if refused != nil {
+		refused = fmt.Errorf("in the archive: %w", refused)
+	}
+	return errors.Join(refused, err)
+}
+
+// document is what is signed.
+func (r *receipt) document(ctx context.Context, report *snapshot.Report, exit int) (manifest.Receipt, error) {
+	d := manifest.Receipt{
+		Kind: r.kind, Anchors: r.anchors(report), Started: report.Started, Finished: report.Finished,
+		Tool: "otsnap " + version, Build: build().String(), Program: programDigest(), Exit: int64(exit),
+	}
+	d.Host, d.User = whoAmI()
+	if err := r.from.About(ctx, &d); err != nil {
+		return d, err
+	}
+	told := receiptDocument{Report: report}
+	for i, problem := range report.Problems {
+		report.Problems[i] = sentence(problem)
+	}
 	if r.rows > 0 {
-		document.Keys = &keysFile{File: r.keysName, SHA256: manifest.Hash(r.digest.Sum(nil)), Rows: r.rows}
+		told.Keys = &keysFile{File: r.keysName, SHA256: manifest.Hash(r.digest.Sum(nil)), Rows: r.rows}
 		if err := r.keys.keep(); err != nil {
-			return err
+			return d, err
 		}
 	}
 	var err error
-	if signed.Report, err = manifest.NewRaw(document); err != nil {
+	d.Report, err = manifest.NewRaw(told)
+	return d, err
+}
+
+// anchors are what the archive was held against.
+func (r *receipt) anchors(*snapshot.Report) []manifest.Anchor {
+	if t := r.from.Trust; t.Seq > 0 {
+		return []manifest.Anchor{{Source: "trust file", Seq: t.Seq, Digest: t.Head}}
+	}
+	return nil
+}
+
+func (r *receipt) writeFiles(sealed []byte) error {
+	shown, err := r.app.openReceipt(sealed, r.from.Policy, keysOf(r.signers)...)
+	if err != nil {
 		return err
 	}
-	sealed, err := manifest.SealReceipt(ctx, &signed, r.signers...)
-	if err != nil {
+	if err := shown.Write(r.page); err != nil {
 		return err
 	}
 	if _, err := r.file.Write(sealed); err != nil {
 		return err
 	}
-	return r.file.keep()
+	return errors.Join(r.file.keep(), r.page.keep())
+}
+
+func keysOf(signers []manifest.Signer) []manifest.PublicKey {
+	var keys []manifest.PublicKey
+	for _, s := range signers {
+		keys = append(keys, s.Key())
+	}
+	return keys
+}
+
+// openReceipt opens a receipt that a key of the policy has signed, or one of others, and
+// finds out all of these that have.
+func (a *app) openReceipt(sealed []byte, p *manifest.Policy, others ...manifest.PublicKey) (page.Receipt, error) {
+	shown := page.Receipt{Sealed: sealed}
+	_, _, err := manifest.OpenReceipt(sealed, p)
+	try := func(k page.Key) {
+		for _, has := range shown.Keys {
+			if has.Key == k.Key {
+				return
+			}
+		}
+		if opened, err := manifest.OpenReceiptBy(sealed, k.Key); err == nil {
+			shown.Receipt, shown.Keys = opened, append(shown.Keys, k)
+		}
+	}
+	if err == nil {
+		for _, v := range p.Versions() {
+			for _, k := range v.Keys {
+				if key, err := k.Key(); err == nil {
+					try(page.Key{Name: k.Name, Role: k.Role, Key: key})
+				}
+			}
+		}
+	}
+	for _, key := range others {
+		try(page.Key{Key: key})
+	}
+	switch {
+	case len(shown.Keys) == 0 && err != nil:
+		return shown, err
+	case shown.Receipt.Archive != p.ID():
+		return shown, fmt.Errorf("the receipt is of archive %s: %w", shown.Receipt.Archive, manifest.ErrUntrusted)
+	}
+	return shown, nil
+}
+
+// whoAmI is the machine and the user, as far as they are known.
+func whoAmI() (host, name string) {
+	host, _ = os.Hostname()
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	return plain(host), plain(name)
+}
+
+// plain is text that a receipt takes.
+func plain(s string) string {
+	s = strings.ReplaceAll(console.Printable(s), "\n", " ")
+	return s[:min(len(s), 255)]
+}
+
+// programDigest is the SHA-256 of the program's own file, zero if that cannot be read.
+// On Linux it is the file that was started, also if another has its name by now.
+func programDigest() manifest.Hash {
+	file, err := os.Open("/proc/self/exe")
+	if err != nil {
+		path, pathErr := os.Executable()
+		if pathErr != nil {
+			return manifest.Hash{}
+		}
+		if file, err = os.Open(path); err != nil {
+			return manifest.Hash{}
+		}
+	}
+	defer file.Close()
+	digest := sha256.New()
+	if _, err := io.Copy(digest, file); err != nil {
+		return manifest.Hash{}
+	}
+	return manifest.Hash(digest.Sum(nil))
 }

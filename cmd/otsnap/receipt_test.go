@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/otsnap/otsnap/archive/archivetest"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 )
@@ -24,17 +25,24 @@ func TestAReceiptThatCannotBeSignedIsNoFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	store := new(archivetest.Memory)
+	policy := manifest.NewPolicy(time.Now(), 1, manifest.NewPolicyKey("key", manifest.Exporter, key.Key()))
+	made, err := snapshot.Init(t.Context(), store, policy, snapshot.Setup{Kind: "memory"}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opening, err := snapshot.Open(t.Context(), store, made.Trust)
+	if err != nil {
+		t.Fatal(err)
+	}
 	folder := t.TempDir()
-	r, err := new(app).newReceipt(filepath.Join(folder, "receipt.json"), []manifest.Signer{lostKey{key}})
+	a := &app{now: time.Now, quiet: true}
+	r, err := a.newReceipt(t.Context(), "verify", &opened{Archive: opening, app: a}, receiptFlags{file: filepath.Join(folder, "receipt.json")}, []manifest.Signer{lostKey{key}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := manifest.At(time.Now())
-	of := manifest.Receipt{
-		Format: 1, Archive: manifest.Hash{1}, Kind: "restore", Seq: 1, Digest: manifest.Hash{2}, Version: 1, Policy: manifest.Hash{3},
-		Started: now, Finished: now, Tool: "otsnap",
-	}
-	if err := r.keep(t.Context(), of, new(snapshot.Report)); !errors.Is(err, errLost) {
+	if err := r.keep(t.Context(), &snapshot.Report{Started: now, Finished: now}, nil); !errors.Is(err, errLost) {
 		t.Errorf("got %v, want that the key is lost", err)
 	}
 	r.discard()

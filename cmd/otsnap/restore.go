@@ -33,8 +33,7 @@ type restoreOptions struct {
 	extra     bool
 	over      []string
 	increment string
-	receipt   string
-	sign      []string
+	receipt   receiptFlags
 	encrypt   encryptionKeys
 	role      string
 	noIndexes bool
@@ -102,10 +101,8 @@ export; it needs to create, describe, update, write and read tables.`,
 	f.StringVar(&o.mode, "mode", string(snapshot.CreateTables), "what to do with tables that exist: create, empty, insert, overwrite or repair")
 	f.BoolVar(&o.extra, "delete-extra", false, "with --mode repair: remove rows that were not signed")
 	f.StringSliceVar(&o.over, "allow-source", nil, "write over this `TABLE` though the snapshot was taken of it")
-	f.StringVar(&o.increment, "auto-increment", "keep", "AUTO_INCREMENT columns: keep their values, as plain INTEGER; or regenerate them, with --receipt")
-	f.StringVar(&o.receipt, "receipt", "", "new `FILE` for a signed receipt, with --receipt-key; regenerated keys go beside it")
-	f.StringArrayVar(&o.sign, "receipt-key", nil, "private `KEY` to sign the receipt with: a file, or as in otsnap key --help (repeat for more)")
-	a.addPassphraseFlag(cmd)
+	f.StringVar(&o.increment, "auto-increment", "keep", "AUTO_INCREMENT columns: keep their values, as plain INTEGER; or regenerate them, with --receipt, beside which goes a file of the new keys")
+	o.receipt.add(a, cmd)
 	f.Var(&o.encrypt, "sse-key", "encrypt with the key `[OLD=]NEW`, which is of the target's region, what was encrypted (with OLD); with --sse-role (default: the service's own key)")
 	f.StringVar(&o.role, "sse-role", "", "`ARN` of the role by which the service uses that key")
 	f.BoolVar(&o.noIndexes, "no-indexes", false, "make no secondary and no search indexes")
@@ -125,11 +122,9 @@ func (o *restoreOptions) check(cmd *cobra.Command) error {
 	switch {
 	case o.increment != "keep" && o.increment != "regenerate":
 		return usage(cmd, "--auto-increment %s: there are keep and regenerate", o.increment)
-	case o.increment == "regenerate" && o.receipt == "" && !o.planning():
+	case o.increment == "regenerate" && o.receipt.file == "" && !o.planning():
 		return usage(cmd, "--auto-increment regenerate: give --receipt FILE and --receipt-key, for the new keys to be told of")
-	case (o.receipt == "") != (len(o.sign) == 0):
-		return usage(cmd, "--receipt and --receipt-key go together")
-	case o.planning() && (o.resume || changed("plan-sha256") || o.receipt != ""):
+	case o.planning() && (o.resume || changed("plan-sha256") || len(o.receipt.keys) > 0):
 		return usage(cmd, "--dry-run and --plan change nothing: they do not go with --resume, --plan-sha256 and --receipt")
 	case len(o.encrypt) > 0 && o.role == "":
 		return usage(cmd, "--sse-key: give --sse-role too, the role by which the service uses the key")
@@ -139,13 +134,16 @@ func (o *restoreOptions) check(cmd *cobra.Command) error {
 			return usage(cmd, "--columns %q is no pattern", glob)
 		}
 	}
+	if err := o.receipt.check(cmd); err != nil {
+		return err
+	}
 	return o.keys.check(cmd)
 }
 
 func (o *restoreOptions) planning() bool { return o.dryRun || o.plan != "" }
 
 func (a *app) restore(ctx context.Context, location, address string, o restoreOptions) error {
-	signing, err := a.signers(ctx, o.sign, o.archive.giveUpAfter)
+	signing, err := a.signers(ctx, o.receipt.keys, o.archive.giveUpAfter)
 	if err != nil {
 		return err
 	}
@@ -178,8 +176,12 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 	if err != nil {
 		return err
 	}
-	receipt, err := a.newReceipt(o.receipt, signing)
+	receipt, err := a.newReceipt(ctx, "restore", from, o.receipt, signing)
+	if err == nil && run.Generate {
+		err = receipt.choosesKeys(o.receipt.file)
+	}
 	if err != nil {
+		receipt.discard()
 		return errors.Join(err, endJournal(ctx, run.Journal, err))
 	}
 	defer receipt.discard()
@@ -192,9 +194,7 @@ func (a *app) restore(ctx context.Context, location, address string, o restoreOp
 	if report != nil {
 		report.Pace = to.Paced()
 	}
-	if report != nil && (err == nil || errors.Is(err, snapshot.ErrDiffers)) { // else there is no verdict to sign yet
-		err = errors.Join(err, receipt.keep(ctx, receiptOf(from.Archive, report), report))
-	}
+	err = receipt.keep(ctx, report, err)
 	told := a.conclude(ctx, from, report, o.explain(err, run.Journal))
 	// Last: who is killed before this can resume, and hears the outcome again.
 	if err := endJournal(ctx, run.Journal, err); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/page"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 	"github.com/spf13/cobra"
@@ -138,7 +139,7 @@ func printManifest(w io.Writer, e snapshot.Entry, notarized []snapshot.Notarized
 	fmt.Fprintf(w, "manifest    sha256:%s\n", e.Digest)
 	fmt.Fprintf(w, "instance    %s\n", printInstance(m.Instance))
 	fmt.Fprintf(w, "window      %s to %s\n", m.Started.Format(time.RFC3339), m.Finished.Format(time.RFC3339))
-	fmt.Fprintf(w, "retention   %s\n", printRetention(m.Retention))
+	fmt.Fprintf(w, "retention   %s\n", page.Retention(m.Retention))
 	for _, n := range notarized {
 		fmt.Fprintf(w, "notarized   %s\n", console.Printable(n.String()))
 	}

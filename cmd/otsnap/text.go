@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
+	"github.com/otsnap/otsnap/cmd/otsnap/internal/page"
 	"github.com/otsnap/otsnap/manifest"
 	"github.com/otsnap/otsnap/snapshot"
 )
@@ -26,14 +27,6 @@ func printKeys(w io.Writer, keys []manifest.PolicyKey) {
 
 func printInstance(i manifest.Instance) string {
 	return fmt.Sprintf("%s at %s", console.Quote(i.Name), console.Quote(i.Endpoint))
-}
-
-// printRetention says how a snapshot is to be retained, as it was signed.
-func printRetention(r manifest.Retention) string {
-	if r.Until == "" {
-		return "none"
-	}
-	return r.Mode + " until " + r.Until
 }
 
 // printReport writes what a run proved, table by table, and what it found.
@@ -139,9 +132,9 @@ func printCompared(w io.Writer, r *snapshot.Report, took string) {
 			name += " as " + console.Quote(x.Target)
 		}
 		if restored {
-			t.Row(name, n(x.Chunks), n(x.Rows), n(x.Decoded), n(x.Acknowledged), n(x.Counted), equality(x))
+			t.Row(name, n(x.Chunks), n(x.Rows), n(x.Decoded), n(x.Acknowledged), n(x.Counted), page.Result(x))
 		} else {
-			t.Row(name, n(x.Rows), n(x.Counted), n(x.Missing), n(x.Extra), n(x.Changed), equality(x))
+			t.Row(name, n(x.Rows), n(x.Counted), n(x.Missing), n(x.Extra), n(x.Changed), page.Result(x))
 		}
 	}
 	t.Print(w)
@@ -185,16 +178,4 @@ func compared(r *snapshot.Report) string {
 		return text + "; other rows were left alone."
 	}
 	return text + "; there is no other row."
-}
-
-func equality(t snapshot.TableReport) string {
-	switch {
-	case !t.Compared:
-		return "NOT COMPARED"
-	case t.Missing > 0, t.Extra > 0 && !t.Others, t.Changed > t.Kept, t.Counted-t.Extra != t.Rows:
-		return "DIFFERS"
-	case t.Changed > 0:
-		return fmt.Sprintf("equal but for %s left alone", console.Count(t.Changed, "row"))
-	}
-	return "equal"
 }

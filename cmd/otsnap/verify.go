@@ -19,6 +19,7 @@ type verifyOptions struct {
 
 	retention bool
 	tsaCA     caFlag
+	receipt   receiptFlags
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -43,15 +44,22 @@ marker, is a finding: the exit code is 17. Without it such things are notes.
 
 With --tsa-ca time stamps (otsnap timestamp) are checked, and for each snapshot the
 earliest time is told at which it was there, by a time stamp over it or over a later
-one. A time stamp that is no good is a note: anybody may have put it.`,
+one. A time stamp that is no good is a note: anybody may have put it.
+
+With --receipt and --record the run leaves a signed receipt of what it covered and
+found, also if it found problems; see otsnap receipts --help.`,
 		Example: `  otsnap verify /backup/shop
   otsnap verify /backup/shop --level rows --snapshot latest
   otsnap verify /backup/shop --snapshot latest --require notary
   otsnap verify 's3://BUCKET/shop?region=eu-central-1' --retention
   otsnap verify /backup/shop --tsa-ca tsa-ca.pem
-  otsnap verify /mnt/copy --archive-id 6b56…4577 --json > receipt.json`,
+  otsnap verify /mnt/copy --archive-id 6b56…4577 --json > report.json
+  otsnap verify /backup/shop --level rows --receipt audit.json --receipt-key auditor.pem --record`,
 		Args: arguments([]string{"ARCHIVE"}, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.receipt.check(cmd); err != nil {
+				return err
+			}
 			return a.verify(cmd.Context(), args[0], o)
 		},
 	}
@@ -61,6 +69,7 @@ one. A time stamp that is no good is a note: anybody may have put it.`,
 	addWorkersFlag(cmd, &o.workers)
 	o.require.add(cmd)
 	cmd.Flags().StringVar(&o.level, "level", snapshot.Hashes.String(), "how deep: objects, hashes or rows")
+	o.receipt.add(a, cmd)
 	cmd.Flags().BoolVar(&o.retention, "retention", false, "compare the locks of all objects with the signed ones")
 	o.tsaCA.add(cmd, "time stamps have to lead to; they are checked then")
 	return cmd
@@ -79,10 +88,19 @@ func (a *app) verify(ctx context.Context, location string, o verifyOptions) erro
 	if err != nil {
 		return err
 	}
+	signing, err := a.signers(ctx, o.receipt.keys, o.archive.giveUpAfter)
+	if err != nil {
+		return err
+	}
 	from, err := a.openArchive(ctx, location, o.archive)
 	if err != nil {
 		return err
 	}
+	receipt, err := a.newReceipt(ctx, "verify", from, o.receipt, signing)
+	if err != nil {
+		return err
+	}
+	defer receipt.discard()
 	shown := a.reporter()
 	defer shown.Close()
 	report, err := snapshot.Verify{
@@ -90,7 +108,7 @@ func (a *app) verify(ctx context.Context, location string, o verifyOptions) erro
 		Stamps: stampCheck(roots), Workers: o.workers, Now: a.now, Progress: shown.Event,
 	}.Run(ctx)
 	shown.Close()
-	return a.conclude(ctx, from, report, err)
+	return a.conclude(ctx, from, report, receipt.keep(ctx, report, err))
 }
 
 // conclude prints the report of a run, also of one that found something, and
