@@ -149,6 +149,18 @@ func TestScriptRefusesATamperedArchive(t *testing.T) {
 		{"chunk gone", 12, chunk, remove(chunk)},
 		{"chunk changed", 13, chunk, edit(chunk, "chunk", "Chunk")},
 		{"chunk longer", 13, chunk, edit(chunk, "chunk", "chunk ")},
+		{"a link to a chunk", 12, chunk + " is missing", linked(chunk)},
+		{"a link to a page", 12, page + " is missing", linked(page)},
+		{"a link to a plan", 12, "plan.dsse.json is missing", linked(PlanName(testSnapshot))},
+		{"a link to a manifest", 12, ManifestName(1) + " is missing", linked(ManifestName(1))},
+		{"a link to a policy", 12, PolicyName(1) + " is missing", linked(PolicyName(1))},
+		{"a link to a fixed file", 12, "README.md is missing", linked("README.md")},
+		{"a link to nothing", 12, chunk + " is missing", func(t *testing.T, dir string, f *fixture) {
+			linked(chunk)(t, dir, f)
+			remove(chunk+".there")(t, dir, f)
+		}},
+		{"a manifest of 9 MiB", 13, "has more than 8388608 bytes", grown(ManifestName(1), 9<<20)},
+		{"a policy of 65 KiB", 13, "has more than 65536 bytes", grown(PolicyName(1), 65<<10)},
 		{"not an envelope", 13, "is not an envelope", edit(ManifestName(1), `"payload"`, `"payl0ad"`)},
 		{"empty file", 13, "is not an envelope", func(t *testing.T, dir string, _ *fixture) {
 			writeObject(t, dir, ManifestName(1), nil)
@@ -216,6 +228,28 @@ func remove(name string) func(*testing.T, string, *fixture) {
 		if err := os.Remove(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// linked moves an object aside and puts a link to it in its place.
+func linked(name string) func(*testing.T, string, *fixture) {
+	return func(t *testing.T, dir string, _ *fixture) {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		err := os.Rename(path, path+".there")
+		if err == nil {
+			err = os.Symlink(path+".there", path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// grown adds spaces to an object, which change nothing in JSON.
+func grown(name string, size int64) func(*testing.T, string, *fixture) {
+	return func(t *testing.T, dir string, _ *fixture) {
+		data := must(os.ReadFile(filepath.Join(dir, filepath.FromSlash(name))))(t)
+		writeObject(t, dir, name, append(data, bytes.Repeat([]byte(" "), int(size)-len(data))...))
 	}
 }
 
@@ -317,5 +351,29 @@ func TestScriptFollowsThePolicy(t *testing.T) {
 				t.Errorf("exit code %d, want %d and %q:\n%s", code, test.code, test.says, out)
 			}
 		})
+	}
+}
+
+// TestScriptRemembersThePolicy gives the version of the policy last seen.
+func TestScriptRemembersThePolicy(t *testing.T) {
+	dir, f, trust := writeRotated(t)
+	head := []string{trust.Archive.String(), fmt.Sprint(trust.Seq), trust.Head.String()}
+	for _, test := range []struct {
+		name            string
+		version, digest string
+		code            int
+		says            string
+	}{
+		{"the newest", "2", trust.Policy.String(), 0, "ok  manifest 2"},
+		{"the first", "1", f.policy.ID().String(), 0, "ok  manifest 2"},
+		{"one that is hidden", "3", trust.Policy.String(), 11, "version 3 of the policy is hidden or deleted"},
+		{"another one", "2", f.policy.ID().String(), 11, "but you have seen " + f.policy.ID().String()},
+		{"no number", "x", trust.Policy.String(), 2, "usage"},
+		{"no digest", "2", "x", 2, "usage"},
+	} {
+		out, code := runScript(t, dir, append(head, test.version, test.digest)...)
+		if code != test.code || !strings.Contains(out, test.says) {
+			t.Errorf("%s: exit code %d, want %d and %q:\n%s", test.name, code, test.code, test.says, out)
+		}
 	}
 }

@@ -2,11 +2,11 @@
 # Checks this archive with nothing but bash, openssl 3, jq and the tools that
 # come with sha256sum. Run it at the top of a copy of the archive:
 #
-#   bash verify.sh [ARCHIVE-ID [SEQ HEAD]]
+#   bash verify.sh [ARCHIVE-ID [SEQ HEAD [VERSION POLICY]]]
 #
 # ARCHIVE-ID is the digest of the archive's policy, as you noted it down outside
 # the archive. SEQ and HEAD are the number and the digest of the newest manifest
-# you have seen before. Without them, whoever could replace the whole archive, or
+# you have seen before, VERSION and POLICY those of the newest policy. Without them, whoever could replace the whole archive, or
 # hide its newest snapshots, could do so unnoticed; the script says so.
 #
 # It checks signatures, the chain of manifests, every page, and the size and
@@ -56,10 +56,16 @@ hex_bytes() {
   printf '%b' "$out"
 }
 
+# check_there FILE checks that an object is there. A link is none: what it leads to is
+# not in the archive, and need not stay what it is.
+check_there() {
+  [ -f "$1" ] && [ ! -L "$1" ] || fail 12 "$1 is missing"
+}
+
 # check_file FILE SHA256 [SIZE] checks an object.
 check_file() {
   local file=$1 want=$2 size=${3:-}
-  [ -f "$file" ] || fail 12 "$file is missing"
+  check_there "$file"
   if [ -n "$size" ] && [ "$(($(wc -c <"$file")))" != "$size" ]; then
     fail 13 "$file has $(($(wc -c <"$file"))) bytes, $size were signed"
   fi
@@ -80,9 +86,11 @@ holds() {
 # $tmp/body, the bytes that are signed to $tmp/pae, and a line of key id and
 # signature for each to $tmp/signatures.
 open_envelope() {
-  local type
+  local type=$2 most=8388608
   doc=$1
-  [ -f "$doc" ] || fail 12 "$doc is missing"
+  case $type in *policy*) most=65536 ;; esac
+  check_there "$doc"
+  [ "$(($(wc -c <"$doc")))" -le "$most" ] || fail 13 "$doc has more than $most bytes"
   jq -rs 'if length == 1 and (.[0]
     | (keys == ["payload", "payloadType", "signatures"])
       and (.signatures | type == "array" and length <= 16)
@@ -246,7 +254,7 @@ check_version() {
 
 check_policy() {
   local file name sha n=0 version
-  [ -f policy/00000001.dsse.json ] || fail 12 "policy/00000001.dsse.json is missing"
+  check_there policy/00000001.dsse.json
   for file in policy/*; do
     name=${file#policy/}
     [[ $name =~ ^[0-9]{8}\.dsse\.json$ ]] || continue
@@ -257,6 +265,9 @@ check_policy() {
     check_version "$version"
   done
   newest_policy=$n
+  if [ -n "$want_version" ] && [ "${policy_digest[want_version]:-}" != "$want_policy" ]; then
+    fail 11 "version $want_version of the policy is ${policy_digest[want_version]:-hidden or deleted}, but you have seen $want_policy"
+  fi
   jq -r '.[] | [.name, .sha256] | @tsv' "$tmp/files" >"$tmp/list" || fail 13 "$doc: files"
   while IFS=$'\t' read -r name sha; do
     [[ $name =~ $re_file && $sha =~ $re_hash ]] || fail 13 "$doc: file name or digest"
@@ -382,7 +393,7 @@ check_page() {
   jq -r '[.name, .sha256, .size] | @tsv' "$tmp/chunks" >"$tmp/list" || fail 13 "$doc: chunks"
   while IFS=$'\t' read -r chunk sha size; do
     [[ $chunk =~ $re_chunk && $sha =~ $re_hash && $size =~ ^[0-9]+$ ]] || fail 13 "$doc: name, digest or size of a chunk"
-    [ -f "$dir/$chunk" ] || fail 12 "$dir/$chunk is missing"
+    check_there "$dir/$chunk"
     [ "$(($(wc -c <"$dir/$chunk")))" = "$size" ] || fail 13 "$dir/$chunk does not have the $size bytes signed"
     printf '%s  %s\n' "$sha" "$dir/$chunk" >>"$tmp/sums"
   done <"$tmp/list"
@@ -443,16 +454,17 @@ check_chain() {
 }
 
 usage() {
-  echo "usage: bash verify.sh [ARCHIVE-ID [SEQ HEAD]]" >&2
+  echo "usage: bash verify.sh [ARCHIVE-ID [SEQ HEAD [VERSION POLICY]]]" >&2
   exit 2
 }
 
 main() {
   local tool
-  want_archive=${1:-} want_seq=${2:-} want_head=${3:-}
-  [ $# -le 1 ] || [ $# -eq 3 ] || usage
+  want_archive=${1:-} want_seq=${2:-} want_head=${3:-} want_version=${4:-} want_policy=${5:-}
+  [ $# -le 1 ] || [ $# -eq 3 ] || [ $# -eq 5 ] || usage
   [ $# -lt 1 ] || [[ $want_archive =~ $re_hash ]] || usage
   [ $# -lt 3 ] || [[ $want_seq =~ ^[1-9][0-9]{0,7}$ && $want_head =~ $re_hash ]] || usage
+  [ $# -lt 5 ] || [[ $want_version =~ ^[1-9][0-9]{0,3}$ && $want_policy =~ $re_hash ]] || usage
   for tool in jq openssl sha256sum base64 fold wc mktemp; do
     command -v "$tool" >/dev/null || cannot "$tool is needed"
   done
