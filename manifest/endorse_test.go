@@ -177,3 +177,31 @@ func TestNamesOfEndorsements(t *testing.T) {
 		t.Errorf("%s: %d, %t", ReceiptName(17), n, ok)
 	}
 }
+
+// TestReadHeadShowsWhatNobodyVouchesFor, and nothing that is no head.
+func TestReadHeadShowsWhatNobodyVouchesFor(t *testing.T) {
+	_, stranger, err := GenerateKey("ed25519")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Head{
+		Format: Format, Archive: Sum([]byte("archive")), Seq: 17, Digest: Sum([]byte("manifest")),
+		Version: 1, Policy: Sum([]byte("policy")), Time: testTime(60), Tool: "otsnap test",
+	}
+	sealed, err := SealHead(t.Context(), &want, stranger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadHead(sealed); err != nil || *got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	for what, text := range map[string]string{
+		"no envelope":   "junk",
+		"another kind":  strings.Replace(string(sealed), "vnd.otsnap.head", "vnd.otsnap.receipt", 1),
+		"over the size": string(sealed) + strings.Repeat(" ", MaxHead),
+	} {
+		if got, err := ReadHead([]byte(text)); err == nil {
+			t.Errorf("%s is read as %+v", what, got)
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package manifest
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Head says which manifest was the newest of an archive, and which version of its
 // policy. Kept elsewhere, where those who write the archive cannot remove it, it is an
@@ -31,6 +34,20 @@ func OpenHead(sealed []byte, p *Policy) (*Head, []string, error) {
 		return nil, nil, err
 	}
 	return h, names, nil
+}
+
+// ReadHead returns what sealed says as a head, to show it. Who signed it is not looked
+// at, so nothing can be held against it: that takes [OpenHead].
+func ReadHead(sealed []byte) (*Head, error) {
+	h := new(Head)
+	o, err := headKind.open(sealed)
+	if err == nil {
+		err = parseEndorsement(o.payload, h)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("manifest: head: %w", err)
+	}
+	return h, nil
 }
 
 func (h *Head) about() (Hash, int64) { return h.Archive, h.Seq }

@@ -25,6 +25,13 @@ type Archive struct {
 	Trust  manifest.Trust
 	Place  string // what people call it, as in errors of an export to several; may be empty
 
+	// Anchors are what the archive is held against beside Trust, wherever its chain is
+	// read: one that ends before an anchor, or has another manifest in its place, is
+	// manifest.ErrRollback. Without a digest an anchor says that there are as many
+	// manifests at least, without a number that one of them has the digest. Sources go
+	// into messages after "the".
+	Anchors []manifest.Anchor
+
 	sealed [][]byte // the objects of the policy's versions, as they are stored
 	wrong  error    // with what is there for the version after the newest; nil: nothing is
 }
@@ -49,6 +56,8 @@ type Entry struct {
 	// After is what is wrong with the chain after the entry, where it was asked for
 	// by its number or id: it is good, and whether later ones are cannot be told.
 	After error
+
+	held []manifest.Anchor // what the chain was held against, where the entry was looked for by [Archive.Find]
 }
 
 // Exists reports whether the store holds an archive, as far as can be seen: it
@@ -151,8 +160,8 @@ func (a *Archive) Chain(ctx context.Context) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := a.read(ctx, newest)
-	if err = a.orPolicy(err); err != nil {
+	entries, err := a.upTo(ctx, newest, nil)
+	if err != nil {
 		return nil, err
 	}
 	return entries, nil
@@ -168,22 +177,32 @@ func (a *Archive) orPolicy(err error) error {
 }
 
 // chain is Chain, but that the entries before the first that is wrong come with
-// the error.
+// the error, unless an anchor is violated.
 func (a *Archive) chain(ctx context.Context) ([]Entry, error) {
 	newest, hole := a.newest(ctx)
 	if hole != nil && !errors.Is(hole, ErrMissing) {
 		return nil, hole
 	}
-	entries, err := a.read(ctx, newest)
-	if hole != nil && (err == nil || errors.Is(err, manifest.ErrRollback)) {
-		err = hole
-	}
-	return entries, a.orPolicy(err)
+	return a.upTo(ctx, newest, hole)
 }
 
-// read reads the manifests up to the newest.
+// upTo reads the manifests up to the newest, after which there is a hole or nothing,
+// and holds them against the anchors.
+func (a *Archive) upTo(ctx context.Context, newest int64, hole error) ([]Entry, error) {
+	entries, err := a.read(ctx, newest)
+	wrong := cmp.Or(err, hole)
+	if _, violated := a.against(entries, wrong == nil); violated != nil {
+		return nil, violated
+	}
+	return entries, a.orPolicy(wrong)
+}
+
+// read reads the manifests up to the newest. Those before the first that is wrong come
+// with the error.
 func (a *Archive) read(ctx context.Context, newest int64) ([]Entry, error) {
-	chain, err := manifest.NewChain(a.Trust, a.Policy, 1)
+	trust := a.Trust
+	trust.Seq, trust.Head = 0, manifest.Hash{} // an anchor, as others are: see against
+	chain, err := manifest.NewChain(trust, a.Policy, 1)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
@@ -204,9 +223,6 @@ func (a *Archive) read(ctx context.Context, newest int64) ([]Entry, error) {
 				SignedBy: r.SignedBy(""), Notaries: r.SignedBy(manifest.Notary),
 			})
 		}
-	}
-	if _, err := chain.Finish(); err != nil {
-		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	return entries, nil
 }
@@ -268,16 +284,23 @@ func (a *Archive) newest(ctx context.Context) (int64, error) {
 //
 // Whoever may put objects can put one that is no manifest where the next is to be,
 // and in a locked bucket it stays for years. So a snapshot that is asked for by
-// number or id is found also where something after it is wrong; see Entry.After.
+// number or id is found also where something after it is wrong; see Entry.After. What
+// is wrong must come after all that Anchors name.
 func (a *Archive) Find(ctx context.Context, which string) (Entry, error) {
 	chain, err := a.chain(ctx)
-	return findBefore(chain, err, which)
+	return a.findBefore(chain, err, which)
 }
 
 // findBefore is find in a chain that after the entries given is as wrong says.
-func findBefore(chain []Entry, wrong error, which string) (Entry, error) {
+func (a *Archive) findBefore(chain []Entry, wrong error, which string) (Entry, error) {
+	held, err := a.against(chain, false)
+	if err != nil {
+		return Entry{}, err
+	}
 	if wrong == nil {
-		return find(chain, which)
+		e, err := find(chain, which)
+		e.held = held
+		return e, err
 	}
 	spoilt := errors.Is(wrong, manifest.ErrInvalid) || errors.Is(wrong, manifest.ErrUntrusted) || errors.Is(wrong, manifest.ErrLimit) || errors.Is(wrong, ErrMissing)
 	if which == "" || which == "latest" || len(chain) == 0 || !spoilt || errors.Is(wrong, manifest.ErrRollback) {
@@ -287,7 +310,10 @@ func findBefore(chain []Entry, wrong error, which string) (Entry, error) {
 	if err != nil {
 		return Entry{}, wrong
 	}
-	e.After = wrong
+	if x := a.unreached(chain); x != nil {
+		return Entry{}, fmt.Errorf("%w; so the archive cannot be held against what the %s says", wrong, x.Source)
+	}
+	e.After, e.held = wrong, held
 	return e, nil
 }
 

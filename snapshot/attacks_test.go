@@ -598,8 +598,9 @@ var threats = []threat{
 		"archive/archivetest/versions.go TestVersions"}, nil},
 	{"cuts off the tail", []string{
 		"the newest snapshot hidden, and one was seen", "the newest snapshot hidden, and it was seen", "all snapshots hidden",
-		"snapshot/tamper_test.go TestAShortenedArchiveIsOnlyKnownToWhoSawMore", "cmd/otsnap/trust_test.go TestTrustIsNeverMovedBack"},
-		[]string{"--expect-seq, --expect-sha256 and receipts of the head in a second archive are not built", "a restore of the latest snapshot that has no anchor does not stop yet"}},
+		"snapshot/tamper_test.go TestAShortenedArchiveIsOnlyKnownToWhoSawMore", "cmd/otsnap/trust_test.go TestTrustIsNeverMovedBack",
+		"snapshot/anchor_test.go TestOneAnchorShowsACutTail", "snapshot/anchor_test.go TestJunkDoesNotHideAViolatedAnchor", "snapshot/anchor_test.go TestAHeadNamesTheNewestPolicy",
+		"cmd/otsnap/testdata/anchor.txtar"}, nil},
 	{"mixes archives or tables", []string{
 		"another archive in place of this one", "a manifest of another archive", "a manifest of another archive signed by this one's keys", "the page of another table",
 		"snapshot/tamper_test.go TestAnArchiveOfAnotherIsUntrusted"}, nil},
@@ -610,7 +611,7 @@ var threats = []threat{
 		"a next policy signed by one stolen key", "a next policy signed by the keys it brings",
 		"snapshot/policy_test.go TestPoliciesThatAreRefused", "snapshot/policy_test.go TestAttackerWithTheOldKey", "cmd/otsnap/testdata/policy-stolen.txtar"}, nil},
 	{"steals all keys that are needed", []string{
-		"a fork by all keys, and it was not seen before", "a fork by all keys, and the other was seen"},
+		"a fork by all keys, and it was not seen before", "a fork by all keys, and the other was seen", "snapshot/anchor_test.go TestOneAnchorShowsACutTail"},
 		[]string{"RFC 3161 time stamps of the head are not built"}},
 	{"owns the exporting machine", []string{
 		"cmd/otsnap/roles_test.go TestRolesCanDoTheirWorkAndNoMore", "cmd/otsnap/roles_test.go TestPoliciesRemoveNothing", "manifest/policy_test.go TestOnlyExportersSignPagesAndPlans",

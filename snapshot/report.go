@@ -15,6 +15,7 @@ type Report struct {
 	Snapshot   string             `json:"snapshot"` // likewise
 	Digest     manifest.Hash      `json:"digest"`   // of that manifest's object
 	Snapshots  int64              `json:"snapshots"`
+	Anchors    []manifest.Anchor  `json:"anchors"` // what the archive was held against beside its signatures; all of them held
 	Level      string             `json:"level,omitempty"`
 	Instance   *manifest.Instance `json:"instance,omitempty"` // the live side of a comparison or a restore
 	Started    manifest.Time      `json:"started"`

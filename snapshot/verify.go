@@ -88,7 +88,7 @@ func (v Verify) Run(ctx context.Context) (*Report, error) {
 	entries := chain
 	if v.Snapshot != "" {
 		var one Entry
-		if one, err = findBefore(chain, err, v.Snapshot); err == nil {
+		if one, err = v.Archive.findBefore(chain, err, v.Snapshot); err == nil {
 			entries = []Entry{one}
 			if !v.alone {
 				err = run.found(one.After)
@@ -99,6 +99,9 @@ func (v Verify) Run(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	run.snapshots = len(chain)
+	if run.report.Anchors, err = v.Archive.against(chain, false); err != nil {
+		return nil, err
+	}
 	if err := run.entries(ctx, entries); err != nil {
 		return nil, run.thawFirst(ctx, err)
 	}
@@ -153,6 +156,7 @@ func newReport(kind string, a *Archive, e Entry, now func() time.Time) *Report {
 		Kind: kind, Archive: a.Policy.ID(), Started: stamp(now),
 		Seq: e.Manifest.Seq, Snapshot: e.Manifest.Snapshot, Digest: e.Digest, Snapshots: 1,
 		BySnapshot: []SnapshotReport{newSnapshotReport(a, e)},
+		Anchors:    e.held,
 		Notes:      []string{}, Problems: []string{},
 	}
 }

@@ -18,10 +18,17 @@ import (
 type archiveFlags struct {
 	trust string
 	id    string
+	anchorFlags
 	retryFlag
 }
 
 func (f *archiveFlags) add(cmd *cobra.Command) {
+	f.addTrust(cmd)
+	f.anchorFlags.add(cmd)
+}
+
+// addTrust is add for a command that takes no verdict from the chain as a whole.
+func (f *archiveFlags) addTrust(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.trust, "trust", "", "trust `FILE` (default: $OTSNAP_TRUST, or one for the archive in the user's configuration)")
 	cmd.Flags().StringVar(&f.id, "archive-id", "", "the archive's `ID`, as written down at init; needed once on a new machine")
 	f.retryFlag.add(cmd)
@@ -40,6 +47,8 @@ type opened struct {
 	app   *app
 	file  trustFile
 	place place
+	typed string        // the place, as the user wrote it
+	kept  []secondPlace // places of --anchor
 }
 
 // openArchive opens the archive at location under what the user trusts.
@@ -50,6 +59,10 @@ func (a *app) openArchive(ctx context.Context, location string, flags archiveFla
 // openForWriting is openArchive for a command that puts objects.
 func (a *app) openForWriting(ctx context.Context, location string, flags archiveFlags, readBack string) (*opened, error) {
 	where, err := locate(location)
+	if err != nil {
+		return nil, err
+	}
+	expected, err := flags.expected()
 	if err != nil {
 		return nil, err
 	}
@@ -73,15 +86,20 @@ func (a *app) openForWriting(ctx context.Context, location string, flags archive
 	}
 	opening, err := snapshot.Open(ctx, store, trust)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && trust.Seq > 0:
-		return nil, where.archiveGone(trust.Seq, err)
+	case errors.Is(err, fs.ErrNotExist) && max(trust.Seq, flags.seq) > 0:
+		return nil, where.archiveGone(max(trust.Seq, flags.seq), err)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, where.noArchive(location, fmt.Errorf("%s: %w", where.name, err))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where.name, err)
 	}
-	return &opened{Archive: opening, app: a, file: file, place: where}, nil
+	opening.Anchors = expected
+	from := &opened{Archive: opening, app: a, file: file, place: where, typed: location}
+	if err := from.holdAgainst(ctx, flags); err != nil {
+		return nil, err
+	}
+	return from, nil
 }
 
 // remember moves the trust file on to the newest entry, so that an archive which

@@ -91,7 +91,7 @@ func (a *app) otherArchive(ctx context.Context, from *opened, o diffOptions) (*o
 		return from, nil
 	}
 	flags := o.archive
-	flags.trust, flags.id = o.trust, o.id
+	flags.trust, flags.id, flags.anchorFlags = o.trust, o.id, anchorFlags{}
 	where, err := locate(o.with)
 	if err != nil {
 		return nil, err

@@ -46,11 +46,18 @@ the last thing written. An export that was interrupted leaves no snapshot; go on
 with it by --resume, or begin another. With several archives every row is read
 once and written to all of them.
 
+With --anchor PLACE the archive is held against the newest head in that place
+before anything is read, and a new head, signed by the same keys, is recorded there
+once the snapshot exists, locked as the snapshot is where the place can do that.
+If that fails the snapshot is there all the same: do not export again, but record
+the head by otsnap anchor record; the next export does it, too.
+
 The access key is read from TABLESTORE_ACCESS_KEY_ID, _SECRET and
 TABLESTORE_SECURITY_TOKEN, or those beginning with ALIBABA_CLOUD_, or from the
 file given by --credentials. It needs to read, describe and list tables.`,
 		Example: `  otsnap export https://shop.cn-hangzhou.ots.aliyuncs.com /backup/shop --key exporter.pem
   otsnap export https://shop.cn-hangzhou.ots.aliyuncs.com /backup/shop --key exporter.pem --table 'order*' --table '!order_tmp'
+  otsnap export https://shop.cn-hangzhou.ots.aliyuncs.com /backup/shop --key exporter.pem --anchor /mnt/other/anchors
   otsnap export https://shop.cn-hangzhou.ots.aliyuncs.com /backup/shop --key exporter.pem --resume
   otsnap export https://shop.cn-hangzhou.ots.aliyuncs.com 'oss://BUCKET/shop?region=cn-hangzhou' 's3://BUCKET/shop?region=eu-central-1' --key exporter.pem`,
 		Args: arguments([]string{"INSTANCE", "ARCHIVE"}, maxArchives-1),
@@ -64,7 +71,9 @@ file given by --credentials. It needs to read, describe and list tables.`,
 			return a.export(cmd.Context(), args[0], args[1:], o)
 		},
 	}
+	o.archive.recording = true
 	o.archive.add(cmd)
+	cmd.Flags().Lookup("anchor").Usage = "hold the archive against the newest signed head in this `PLACE`, and record there how far it has come then (repeat for more)"
 	o.instance.add(cmd)
 	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "private `KEY` to sign with: a file, or as in otsnap key --help (repeat for more)")
 	a.addPassphraseFlag(cmd)
@@ -85,8 +94,8 @@ func addReadBackFlag(cmd *cobra.Command, readBack *string) {
 
 // check refuses flags that no export could follow.
 func (o exportOptions) check(cmd *cobra.Command, archives []string) error {
-	if len(archives) > 1 && (o.archive.trust != "" || o.archive.id != "") {
-		return advise(usage(cmd, "--trust and --archive-id are of one archive, and there are %d", len(archives)),
+	if len(archives) > 1 && (o.archive.trust != "" || o.archive.id != "" || o.archive.seq != 0 || !o.archive.digest.IsZero()) {
+		return advise(usage(cmd, "--trust, --archive-id, --expect-seq and --expect-sha256 are of one archive, and there are %d", len(archives)),
 			"give each archive's id once before: otsnap show ARCHIVE --archive-id ID")
 	}
 	if cmd.Flags().Changed("resume") && o.resume == "" {
@@ -117,6 +126,9 @@ func (a *app) export(ctx context.Context, address string, locations []string, o 
 		one, err := a.openForWriting(ctx, location, o.archive, o.readBack)
 		if err != nil {
 			return err
+		}
+		if err := one.heldNow(ctx); err != nil { // before it gets a number that a head elsewhere has for another
+			return fmt.Errorf("%s: %w", one.place.name, err)
 		}
 		policy, _, err := one.InForce(ctx)
 		if err != nil {
@@ -157,7 +169,7 @@ func (a *app) export(ctx context.Context, address string, locations []string, o 
 	if err != nil {
 		return err
 	}
-	return a.exported(to, exported)
+	return a.exported(ctx, to, exported, signing)
 }
 
 // ofPolicy leaves out, where there are several archives, those that sign in another.
@@ -174,11 +186,14 @@ func ofPolicy(p *manifest.Policy, signing []manifest.Signer, several bool) []man
 }
 
 // exported tells of the snapshot in each archive.
-func (a *app) exported(to []*opened, exported []snapshot.Exported) error {
+func (a *app) exported(ctx context.Context, to []*opened, exported []snapshot.Exported, signing []manifest.Signer) error {
 	var results []entryResult
+	var unrecorded error
 	for i, e := range exported {
 		to[i].remember(e.Entry)
 		result := newEntryResult(e.Entry)
+		heads, err := to[i].anchor(ctx, e.Entry, ofPolicy(to[i].Policy, signing, true))
+		result.Anchored, unrecorded = heads, errors.Join(unrecorded, err)
 		result.Archive, result.Warnings = to[i].place.name, append([]string{}, e.Warnings...)
 		results = append(results, result)
 		for _, warning := range e.Warnings {
@@ -189,13 +204,17 @@ func (a *app) exported(to []*opened, exported []snapshot.Exported) error {
 	if len(results) > 1 {
 		document = map[string][]entryResult{"archives": results}
 	}
-	return a.answer(document, func(w io.Writer) {
+	err := a.answer(document, func(w io.Writer) {
 		printExported(w, exported[0].Entry, a.took())
 		for i, e := range exported {
 			printStored(w, to[i].place.name, e.Entry)
+			for _, head := range results[i].Anchored {
+				head.print(w)
+			}
 		}
 		printNotCaptured(w, exported[0].Manifest.Tables)
 	})
+	return errors.Join(err, unrecorded)
 }
 
 // chooseTables asks the instance for its tables and takes those wanted.
@@ -273,6 +292,7 @@ type entryResult struct {
 	Totals   manifest.Totals   `json:"totals"`
 
 	Retention manifest.Retention `json:"retention"`
+	Anchored  []headResult       `json:"anchored,omitempty"` // where a head says so
 	Warnings  []string           `json:"warnings,omitempty"`
 }
 

@@ -95,7 +95,7 @@ An INSTANCE is an address:
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the result as one JSON document")
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "print errors only, and the result with --json")
 	root.AddCommand(a.initCommand(), a.keyCommand(), a.policyCommand(), a.exportCommand(), a.restoreCommand(), a.verifyCommand(), a.notarizeCommand(), a.copyCommand(), a.thawCommand(),
-		a.compareCommand(), a.diffCommand(), a.catCommand(), a.listCommand(), a.showCommand(), a.schemaCommand(), a.lockCommand(), a.timestampCommand(), a.proveCommand(), a.checkProofCommand(), a.receiptsCommand(), a.versionCommand())
+		a.compareCommand(), a.diffCommand(), a.catCommand(), a.listCommand(), a.showCommand(), a.schemaCommand(), a.lockCommand(), a.anchorCommand(), a.timestampCommand(), a.proveCommand(), a.checkProofCommand(), a.receiptsCommand(), a.versionCommand())
 	return root
 }
 

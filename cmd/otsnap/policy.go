@@ -73,6 +73,9 @@ func (a *app) policyShow(ctx context.Context, location string, flags archiveFlag
 	if err != nil {
 		return err
 	}
+	if err := from.heldNow(ctx); err != nil {
+		return err
+	}
 	inForce, next, err := from.InForce(ctx)
 	if err != nil {
 		return err
@@ -173,6 +176,9 @@ of these have to be among the signatures, as "one classical and one post-quantum
 func (a *app) policyPropose(ctx context.Context, location string, o proposal) error {
 	from, err := a.openArchive(ctx, location, o.archive)
 	if err != nil {
+		return err
+	}
+	if err := from.heldNow(ctx); err != nil {
 		return err
 	}
 	_, seq, err := from.InForce(ctx)
@@ -395,6 +401,9 @@ func (a *app) policyApply(ctx context.Context, location, path string, flags arch
 	}
 	to, err := a.openArchive(ctx, location, flags)
 	if err != nil {
+		return err
+	}
+	if err := to.heldNow(ctx); err != nil {
 		return err
 	}
 	before := to.Policy.Version

@@ -38,6 +38,7 @@ type restoreOptions struct {
 	role      string
 	noIndexes bool
 	dryRun    bool
+	newest    bool
 	plan      string
 	digest    digest
 	workers   int
@@ -107,6 +108,7 @@ export; it needs to create, describe, update, write and read tables.`,
 	f.StringVar(&o.role, "sse-role", "", "`ARN` of the role by which the service uses that key")
 	f.BoolVar(&o.noIndexes, "no-indexes", false, "make no secondary and no search indexes")
 	f.Var(&o.instance.ready, "ready-within", "how long to wait for each index to be filled; the service goes on by itself, and so can --resume (default 1h)")
+	f.BoolVar(&o.newest, "accept-unanchored-latest", false, "restore the newest snapshot there is though nothing says that there was no newer one")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, and change nothing")
 	f.StringVar(&o.plan, "plan", "", "new `FILE` for what would be done; nothing is changed")
 	f.Var(&o.digest, "plan-sha256", "restore only if this is the SHA-256 of what will be done, as of a --plan file")
@@ -215,6 +217,12 @@ func (o *restoreOptions) run(ctx context.Context, from *opened) (snapshot.Restor
 	}
 	if err != nil {
 		return snapshot.Restore{}, head, err
+	}
+	if err := from.unanchored(o.snapshot, entry); err != nil && !o.newest {
+		if !o.planning() {
+			return snapshot.Restore{}, head, err
+		}
+		from.app.warn("warning: a restore would end here: %v", err)
 	}
 	tables, err := snapshot.Select(tableNames(entry.Manifest), o.tables)
 	if err != nil {

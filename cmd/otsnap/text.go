@@ -81,6 +81,9 @@ func printVerified(w io.Writer, r *snapshot.Report, took string) {
 	for _, line := range r.Coverage {
 		fmt.Fprintln(w, line)
 	}
+	for _, x := range r.Anchors {
+		fmt.Fprintf(w, "anchor: %s has snapshot %d, and so has the archive\n", console.Printable(x.Source), x.Seq)
+	}
 	printNotaries(w, r)
 }
 

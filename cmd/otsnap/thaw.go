@@ -55,7 +55,7 @@ command, from any machine. The exit code is 18 until everything can be read.`,
 			return a.thaw(cmd.Context(), args[0], o)
 		},
 	}
-	o.archive.add(cmd)
+	o.archive.addTrust(cmd)
 	cmd.Flags().StringArrayVar(&o.snapshots, "snapshot", nil, "snapshot `ID`, the start of one, its number, latest, or all (repeat for more; default: the newest)")
 	addTableFlag(cmd, &o.tables)
 	cmd.Flags().IntVar(&o.days, "days", snapshot.DefaultThawDays, "`NUMBER` of days for which objects stay readable")

@@ -118,8 +118,8 @@ func (a *app) conclude(ctx context.Context, archive *opened, report *snapshot.Re
 		for i, problem := range report.Problems {
 			report.Problems[i] = sentence(problem)
 		}
-		if archive.Trust.Seq == 0 {
-			report.Notes = append(report.Notes, "this machine had seen no snapshot of the archive before, so it cannot tell whether newer ones are hidden; compare number and manifest with what was noted at the export")
+		if len(report.Anchors) == 0 {
+			report.Notes = append(report.Notes, "this machine had seen no snapshot of the archive before, and no anchor was given, so it cannot tell whether newer ones are hidden; compare number and manifest with what was noted at the export, as by --expect-seq and --expect-sha256")
 		}
 		if err := a.answer(report, func(w io.Writer) { printReport(w, report, a.took()) }); err != nil {
 			return err
