@@ -21,6 +21,10 @@ import (
 // defaultDifferences is how many differences of a table are named.
 const defaultDifferences = 20
 
+// digestRows is how many digests are taken in at once: few, as nothing is made of
+// them but one.
+const digestRows = 8 << 10
+
 // Compare holds live tables against a snapshot, cell by cell: every part of the
 // key space is scanned, and its rows must have the signed digest. Chunks are
 // read only where they have not, to name what differs.
@@ -337,7 +341,11 @@ func (c *comparer) scan(ctx context.Context, j job, digest bool) iter.Seq2[row.B
 			return func(func(row.Batch, error) bool) {}
 		}
 	}
-	return c.with.Scan(ctx, Scan{Table: table, Layout: *j.layout, From: part.From, To: part.To, Rows: groupRows, Bytes: groupBytes, Digest: digest})
+	scan := Scan{Table: table, Layout: *j.layout, From: part.From, To: part.To, Rows: groupRows, Bytes: groupBytes, Digest: digest}
+	if digest {
+		scan.Rows = digestRows
+	}
+	return c.with.Scan(ctx, scan)
 }
 
 // keyed is a row in PlainBuffer with its key.

@@ -41,7 +41,8 @@ type EncryptionKey struct {
 // version of every cell; after that they get their options, which may hide some,
 // their stream and their indexes.
 //
-// It holds, for each worker, one chunk and one row group of it as Arrow.
+// It holds, for each worker, one chunk and two row groups of it as Arrow: the next is
+// decoded while one is written.
 type Restore struct {
 	From     *Archive
 	Snapshot string   // as Find takes it; "": the newest

@@ -134,7 +134,7 @@ func (x *restorer) chunk(ctx context.Context, w task) error {
 func (x *restorer) copyRows(ctx context.Context, w task) (progressed, error) {
 	var done progressed
 	insert := w.to.live != nil && x.Mode == Insert
-	for record, err := range x.selected(ctx, w.job) {
+	for record, err := range ahead(ctx, x.selected(ctx, w.job)) {
 		if err != nil {
 			return done, err
 		}
@@ -152,6 +152,22 @@ func (x *restorer) copyRows(ctx context.Context, w task) (progressed, error) {
 			w.job.chunk.Rows, done.decoded, done.acknowledged, done.kept, ErrDiffers)
 	}
 	return done, nil
+}
+
+// ahead yields the records, each while the next is being made.
+func ahead(ctx context.Context, records iter.Seq2[arrow.RecordBatch, error]) iter.Seq2[arrow.RecordBatch, error] {
+	return ordered(ctx, 1, 1, func(_ context.Context, _ int, send func(arrow.RecordBatch) error) error {
+		for record, err := range records {
+			if err != nil {
+				return err
+			}
+			record.Retain() // its memory is that of the heap, and goes with the last who holds it
+			if err := send(record); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // selected yields the rows of a chunk that are to be restored.

@@ -30,7 +30,7 @@ func (in *Instance) Delete(ctx context.Context, table manifest.Table, keys []man
 func (in *Instance) delete(ctx context.Context, table manifest.Table, keys []manifest.Key) error {
 	for part := range slices.Chunk(keys, maxRows) {
 		s := &sender{in: in, table: table.Name, format: func(i int) string { return row.FormatKey(table.Key, part[i]) }}
-		p := newParcel(table.Name, ignoreExistence, 0)
+		p := newParcel(table.Name, ignoreExistence, maxRows, 0)
 		var wire []byte
 		for i, key := range part {
 			var err error

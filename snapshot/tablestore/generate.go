@@ -108,7 +108,7 @@ func (g *generator) again(ctx context.Context, err error) error {
 // collect makes a request of the rows from one on, with none if that is too large
 // for a request of its own.
 func (g *generator) collect(from int) (*parcel, error) {
-	p := newParcel(g.table, ignoreExistence+returnKey, 0)
+	p := newParcel(g.table, ignoreExistence+returnKey, maxRows, 0)
 	for i := from; i < int(g.write.Record.NumRows()) && len(p.rows) < g.most; i++ {
 		whole, err := g.encode(i)
 		if err != nil {

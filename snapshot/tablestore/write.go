@@ -105,7 +105,7 @@ func (w *writer) condition() string {
 // pack makes requests of all rows. A row too large for a request of its own
 // becomes several, to be sent one after the other.
 func (w *writer) pack(ctx context.Context, send func(...*parcel)) error {
-	w.pending = newParcel(w.table, w.condition(), 0)
+	w.pending = newParcel(w.table, w.condition(), maxRows, 0)
 	for i := range int(w.write.Record.NumRows()) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -127,7 +127,7 @@ func (w *writer) pack(ctx context.Context, send func(...*parcel)) error {
 		}
 		if !w.pending.fits(w.scratch) {
 			send(w.pending)
-			w.pending = newParcel(w.table, w.condition(), len(w.pending.items))
+			w.pending = newParcel(w.table, w.condition(), maxRows, len(w.pending.items))
 		}
 		w.pending.add(otsprotocol.OperationType_PUT, w.scratch, i)
 	}
@@ -185,7 +185,7 @@ func (w *writer) part(operation otsprotocol.OperationType, tail string, i, from 
 	if err != nil {
 		return nil, from, fmt.Errorf("table %s: row %s: %w", w.table, w.format(i), err)
 	}
-	p = newParcel(w.table, tail, len(w.scratch))
+	p = newParcel(w.table, tail, 1, len(w.scratch))
 	p.add(operation, w.scratch, i)
 	p.counts = false
 	return p, next, nil
@@ -342,9 +342,11 @@ type parcel struct {
 	request []byte  // see body
 }
 
-// newParcel returns a parcel for rows of a table that take about size bytes.
-func newParcel(table, tail string, size int) *parcel {
+// newParcel returns a parcel with memory for so many rows of a table, which take
+// about size bytes.
+func newParcel(table, tail string, rows, size int) *parcel {
 	p := &parcel{table: table, tail: tail, counts: true}
+	p.ends, p.rows, p.unsure = make([]int, 0, rows), make([]int, 0, rows), make([]bool, 0, rows)
 	p.items = make([]byte, p.room(), p.room()+size+size/8+64)
 	return p
 }

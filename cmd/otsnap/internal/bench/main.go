@@ -1,7 +1,7 @@
 // Command bench measures the main job on 3,000,000 real rows, each step in a
 // process of its own, beside what the official SDK alone does on the same server:
 //
-//	go run ./cmd/otsnap/internal/bench [-flights FILE]
+//	go run ./cmd/otsnap/internal/bench [-flights FILE] [-rows N]
 //
 // It prints a table. What counts are its ratios; the times are those of a
 // machine that may be busy with something else.
@@ -38,6 +38,7 @@ func run(ctx context.Context, args []string) error {
 	onlyStores := flag.Bool("stores", false, "measure object storage alone")
 	writers := flag.String("writer", "", "measure the writing of chunks alone, with the tables of the archive in this `folder`")
 	flights := flag.String("flights", "", "`file` of flights; by default it is fetched by npm")
+	rows := flag.Int64("rows", 0, "`number` of flights to take; 0 is all")
 	workers := flag.Int("workers", 2, "workers of every otsnap command")
 	if err := flag.CommandLine.Parse(args); err != nil {
 		return err
@@ -65,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, flights: path, workers: fmt.Sprint(*workers)}
+	b := &bench{dir: dir, flights: path, limit: fmt.Sprint(*rows), workers: fmt.Sprint(*workers)}
 	defer b.stopServer()
 	if err := b.prepare(ctx); err != nil {
 		return err

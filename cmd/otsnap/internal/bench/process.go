@@ -21,6 +21,7 @@ import (
 // against it.
 type bench struct {
 	dir, flights, workers string
+	limit                 string // of flights; 0: none
 	self, otsnap, url     string
 	server                *exec.Cmd
 	rows                  int64
@@ -50,7 +51,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.startServer(ctx, server); err != nil {
 		return err
 	}
-	s, err := b.measure(ctx, job{name: "load", args: []string{b.self, "sdk", "load", b.url, "source", b.flights}})
+	s, err := b.measure(ctx, job{name: "load", args: []string{b.self, "sdk", "load", b.url, "source", b.flights, b.limit}})
 	if err != nil {
 		return fmt.Errorf("load: %w", err)
 	}

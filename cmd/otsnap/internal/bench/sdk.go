@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/aliyun/aliyun-tablestore-go-sdk/tablestore"
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/sample"
@@ -13,7 +14,7 @@ import (
 // runSDK does with the official SDK alone what otsnap is measured against, and
 // prints how many rows it moved: "scan" reads a whole table by GetRange, "write"
 // reads a source table into memory-sized steps and puts them by BatchWriteRow,
-// "load" fills the table flights from a file.
+// "load" fills the table flights from a file with so many of its rows.
 func runSDK(ctx context.Context, args []string) error {
 	if len(args) < 4 {
 		return errors.New("sdk needs a job, an address, an instance and an argument")
@@ -26,12 +27,24 @@ func runSDK(ctx context.Context, args []string) error {
 	case "write":
 		rows, err = rewrite(client, args[3])
 	case "load":
-		rows, err = sample.LoadFlights(ctx, client, args[3], 0)
+		rows, err = load(ctx, client, args[3:])
 	default:
 		err = fmt.Errorf("no job %q", args[0])
 	}
 	fmt.Fprintln(os.Stdout, rows)
 	return err
+}
+
+// load fills the table flights from a file, of which it takes so many rows; 0 is all.
+func load(ctx context.Context, client *tablestore.TableStoreClient, args []string) (int64, error) {
+	if len(args) != 2 {
+		return 0, errors.New("sdk load needs a file and a number of rows")
+	}
+	limit, err := strconv.ParseInt(args[1], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	return sample.LoadFlights(ctx, client, args[0], limit)
 }
 
 // scan is the loop people write: every row of a table, newest versions, in one
