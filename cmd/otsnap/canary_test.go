@@ -152,8 +152,8 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 	c.works("export", c.source, archive, bucket, "--key", key, "--json")
 	c.works("export", c.source, archive, bucket, "--key", key)
 	c.killedHalfWay(archive, key)
-	for _, place := range []string{archive, bucket} {
-		c.works("verify", place, "--level", "rows", "--json")
+	for i, place := range []string{archive, bucket} {
+		c.works("verify", place, "--level", "rows", "--json", "--record", "--receipt-key", key, "--receipt", filepath.Join(c.work, fmt.Sprint("receipt", i, ".json")))
 		c.works("list", place)
 		c.works("show", place, "--json")
 	}

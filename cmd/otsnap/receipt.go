@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 
 	"github.com/otsnap/otsnap/archive/row"
@@ -240,12 +241,17 @@ func (r *receipt) document(ctx context.Context, report *snapshot.Report, exit in
 	return d, err
 }
 
-// anchors are what the archive was held against.
-func (r *receipt) anchors(*snapshot.Report) []manifest.Anchor {
-	if t := r.from.Trust; t.Seq > 0 {
-		return []manifest.Anchor{{Source: "trust file", Seq: t.Seq, Digest: t.Head}}
+// anchors are what the archive was held against: those that held, or all of a run that
+// ended before it could tell.
+func (r *receipt) anchors(report *snapshot.Report) []manifest.Anchor {
+	if len(report.BySnapshot) > 0 {
+		return report.Anchors
 	}
-	return nil
+	anchors := slices.Clone(r.from.Archive.Anchors)
+	if t := r.from.Trust; t.Seq > 0 {
+		anchors = append(anchors, manifest.Anchor{Source: "trust file", Seq: t.Seq, Digest: t.Head})
+	}
+	return anchors[:min(len(anchors), manifest.MaxAnchors)]
 }
 
 func (r *receipt) writeFiles(sealed []byte) error {

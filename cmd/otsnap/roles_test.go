@@ -146,17 +146,18 @@ func TestRAMRolesCanDoTheirWorkAndNoMore(t *testing.T) {
 		args []string
 		want map[string]int
 	}{
-		{[]string{"list", archive}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok, "notary": ok}},
-		{export, map[string]int{"exporter": ok, "verifier": denied, "restorer": denied, "retention-officer": denied, "notary": denied}},
+		{[]string{"list", archive}, map[string]int{"auditor": ok, "exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok, "notary": ok}},
+		{export, map[string]int{"auditor": denied, "exporter": ok, "verifier": denied, "restorer": denied, "retention-officer": denied, "notary": denied}},
 		{[]string{"verify", archive, "--level", "rows", "--retention"}, map[string]int{"exporter": ok, "verifier": ok, "restorer": ok, "retention-officer": ok, "notary": ok}},
 		{[]string{"notarize", archive, "--key", notary}, map[string]int{"verifier": denied, "restorer": denied, "notary": ok}},
+		{[]string{"verify", archive, "--record", "--receipt-key", key}, map[string]int{"auditor": ok, "exporter": ok, "verifier": denied}},
 		{[]string{"restore", archive, c.target + "ROLE"}, map[string]int{"verifier": ok, "restorer": ok}},
 		{[]string{"lock", "bucket", archive}, map[string]int{"exporter": ok, "verifier": ok, "retention-officer": ok}},
 		{[]string{"lock", "bucket", archive, "--create", "3"}, map[string]int{"exporter": denied, "notary": denied, "verifier": denied, "restorer": denied, "retention-officer": ok}},
 		{[]string{"lock", "bucket", archive, "--complete", "--yes"}, map[string]int{"retention-officer": ok}},
 	}
 	// The officer comes last: what she locks stays so for the others.
-	for _, role := range []string{"exporter", "verifier", "restorer", "notary", "retention-officer"} {
+	for _, role := range []string{"exporter", "auditor", "verifier", "restorer", "notary", "retention-officer"} {
 		t.Run(role, func(t *testing.T) {
 			c.t = t
 			policy := parsePolicy(t, policyFile(t, "ram", role, "vault", "shop"))
