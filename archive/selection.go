@@ -22,6 +22,17 @@ type Selection struct {
 	Within  manifest.Range // of the rows' keys; bounds may be cut anywhere in a value
 	Where   *row.Filter    // what the rows match; nil: all do
 	Columns []string       // patterns, as of [path.Match], of the names of the cells; none: all
+	Without KeySet         // keys of rows that are not selected, whatever the rest says
+
+	// LeftOut is told of numbers of rows that all but Without says are selected. Nil:
+	// nobody.
+	LeftOut func(rows int64)
+}
+
+// LeavesOut reports whether it is known without reading a chunk that all of its rows
+// are selected but for Without, which has all of them.
+func (s Selection) LeavesOut(c manifest.Chunk) bool {
+	return s.Where == nil && Contains(s.Within, c.First) && Contains(s.Within, c.Last) && s.Without.Covers(c.First, c.Last)
 }
 
 // Keys returns a range no key of the selected rows is outside of, by Within and
@@ -81,7 +92,7 @@ func ReadSelection(ctx context.Context, data []byte, l row.Layout, c manifest.Ch
 		}
 		if err == nil {
 			mem := memory.NewGoAllocator()
-			x := selecting{reader: r, layout: l, where: s.Where, within: s.Keys(l.Key), picker: row.NewSelector(mem, l, s.Where, s.takes())}
+			x := selecting{reader: r, layout: l, where: s.Where, within: s.Keys(l.Key), without: s.Without, leftOut: s.LeftOut, picker: row.NewSelector(mem, l, s.Where, s.takes())}
 			err = x.groups(ctx, yield)
 		}
 		if err != nil && !errors.Is(err, errStopped) {
@@ -96,11 +107,13 @@ var errStopped = errors.New("stopped")
 // selecting reads a selection of a chunk.
 type selecting struct {
 	*reader
-	layout row.Layout
-	where  *row.Filter
-	within manifest.Range
-	picker *row.Selector
-	match  []int // rows of the group at hand
+	layout  row.Layout
+	where   *row.Filter
+	within  manifest.Range
+	without KeySet
+	leftOut func(rows int64) // nil: nobody is told
+	picker  *row.Selector
+	match   []int // rows of the group at hand
 }
 
 func (x *selecting) groups(ctx context.Context, yield func(arrow.RecordBatch, error) bool) error {
@@ -297,8 +310,26 @@ func (x *selecting) matches(g group) (err error) {
 	}
 	from := sort.Search(n, func(i int) bool { return bytes.Compare(key(i), x.within.From) >= 0 })
 	to := sort.Search(n, func(i int) bool { return !before(key(i), x.within.To) })
-	x.match, err = x.picker.Match(x.match[:0], from, to)
+	if x.match, err = x.picker.Match(x.match[:0], from, to); err == nil {
+		x.leaveOut(x.without.between(key(0), key(n-1)))
+	}
 	return err
+}
+
+// leaveOut takes the rows whose keys are in a set from those that match.
+func (x *selecting) leaveOut(without KeySet) {
+	if without.IsEmpty() {
+		return
+	}
+	matched := len(x.match)
+	var key manifest.Key
+	x.match = slices.DeleteFunc(x.match, func(i int) bool {
+		key = x.picker.AppendKey(key[:0], i)
+		return without.Has(key)
+	})
+	if x.leftOut != nil {
+		x.leftOut(int64(matched - len(x.match)))
+	}
 }
 
 // extent returns what the footer tells of the values of a row group.

@@ -45,15 +45,26 @@ func read(t testing.TB, data []byte, l row.Layout, c manifest.Chunk, s archive.S
 	return rows, nil
 }
 
-// selected returns what a selection is to have, by going through all rows.
+// keyOf returns the key of a row.
+func keyOf(r row.Row) manifest.Key {
+	key := manifest.Key{}
+	for _, v := range r.Key {
+		key = row.AppendKey(key, v)
+	}
+	return key
+}
+
+// selected returns what a selection is to have, by going through all rows, and tells
+// LeftOut of each row that is left out.
 func selected(l row.Layout, all []row.Row, s archive.Selection) []row.Row {
 	var rows []row.Row
 	for _, r := range all {
-		var key manifest.Key
-		for _, v := range r.Key {
-			key = row.AppendKey(key, v)
-		}
+		key := keyOf(r)
 		if !archive.Contains(s.Within, key) || !s.Where.Match(l.Key, &r) {
+			continue
+		}
+		if s.Without.Has(key) {
+			s.LeftOut(1)
 			continue
 		}
 		cells := slices.Clone(r.Cells)
@@ -156,8 +167,14 @@ func TestSelectionsAreWhatGoingThroughAllRowsGives(t *testing.T) {
 	some := 0
 	for range filters {
 		s := randomSelection(t, rnd, l, all)
+		var left, leftOut int64
+		s.LeftOut = func(rows int64) { left += rows }
 		want := selected(l, all, s)
+		s.LeftOut = func(rows int64) { leftOut += rows }
 		got, err := read(t, data, l, c, s)
+		if left != leftOut {
+			t.Fatalf("where %v, within %x to %x: %d rows left out, want %d", s.Where, []byte(s.Within.From), []byte(s.Within.To), leftOut, left)
+		}
 		if err != nil || !equalRows(got, want) {
 			t.Fatalf("where %v, columns %q, within %x to %x: %d rows, %v; want %d\n%v\n%v", s.Where, s.Columns, []byte(s.Within.From), []byte(s.Within.To), len(got), err, len(want), got, want)
 		}
@@ -195,6 +212,14 @@ func randomSelection(t testing.TB, rnd *rand.Rand, l row.Layout, all []row.Row) 
 			return key[:rnd.IntN(len(key)+1)]
 		}
 		s.Within = manifest.Range{From: bound(), To: bound()}
+	}
+	if rnd.IntN(3) == 0 {
+		var starts []manifest.Key
+		for range rnd.IntN(20) {
+			key := keyOf(all[rnd.IntN(len(all))])
+			starts = append(starts, key[:len(key)-rnd.IntN(2)*rnd.IntN(len(key))])
+		}
+		s.Without = archive.NewKeySet(starts)
 	}
 	return s
 }
@@ -439,4 +464,71 @@ func FuzzReadSelection(f *testing.F) {
 			t.Fatalf("%d rows, signed are %d", rows, c.Rows)
 		}
 	})
+}
+
+// TestRowsAreLeftOut leaves out rows at the ends of a chunk and of its row groups, and
+// whole ones.
+func TestRowsAreLeftOut(t *testing.T) {
+	l := orders(t)
+	data, c := write(t, l, batches(t, 3, 4, 5)...)
+	all, err := read(t, data, l, c, archive.Selection{})
+	if err != nil || len(all) != 12 {
+		t.Fatalf("%d rows, %v", len(all), err)
+	}
+	for name, out := range map[string][]int{
+		"the first": {0}, "the last": {11}, "both": {0, 11}, "where groups meet": {2, 3, 6, 7}, "a group": {3, 4, 5, 6},
+		"every other": {0, 2, 4, 6, 8, 10}, "all but the first": {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, "all": {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var starts []manifest.Key
+			for _, i := range out {
+				starts = append(starts, keyOf(all[i]))
+			}
+			left := int64(0)
+			s := archive.Selection{Without: archive.NewKeySet(starts), LeftOut: func(rows int64) { left += rows }}
+			if s.LeavesOut(c) {
+				t.Error("single rows are taken for all there are")
+			}
+			var want []row.Row
+			for i, r := range all {
+				if !slices.Contains(out, i) {
+					want = append(want, r)
+				}
+			}
+			got, err := read(t, data, l, c, s)
+			if err != nil || !equalRows(got, want) || left != int64(len(out)) {
+				t.Errorf("%d rows, %d left out, %v", len(got), left, err)
+			}
+		})
+	}
+}
+
+func TestAChunkIsLeftOutAsAWhole(t *testing.T) {
+	at := func(first, last string) manifest.Chunk {
+		return manifest.Chunk{First: manifest.Key(first), Last: manifest.Key(last)}
+	}
+	where, err := row.ParseFilter("a = 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := archive.Selection{Without: setOf("b")}
+	for name, test := range map[string]struct {
+		selection archive.Selection
+		chunk     manifest.Chunk
+		want      bool
+	}{
+		"inside":              {s, at("ba", "bz"), true},
+		"one row":             {s, at("b", "b"), true},
+		"begins before":       {s, at("a", "bz"), false},
+		"ends behind":         {s, at("ba", "c"), false},
+		"cells are chosen":    {archive.Selection{Without: setOf("b"), Columns: []string{"a"}}, at("ba", "bz"), true},
+		"rows are chosen":     {archive.Selection{Without: setOf("b"), Where: where}, at("ba", "bz"), false},
+		"keys are chosen":     {archive.Selection{Without: setOf("b"), Within: manifest.Range{From: manifest.Key("bb")}}, at("ba", "bz"), false},
+		"keys around":         {archive.Selection{Without: setOf("b"), Within: manifest.Range{From: manifest.Key("b"), To: manifest.Key("c")}}, at("ba", "bz"), true},
+		"nothing is left out": {archive.Selection{}, at("ba", "bz"), false},
+	} {
+		if got := test.selection.LeavesOut(test.chunk); got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
 }

@@ -636,7 +636,11 @@ var threats = []threat{
 		"cmd/otsnap/exit_test.go TestErrorsAreDisarmedAndOneLineEach"}, nil},
 	{"the wrong target", []string{
 		"snapshot/restore_test.go TestTheSourceIsNotWrittenOverByAccident", "snapshot/restore_test.go TestModesOfARestore", "snapshot/restore_test.go TestAPlanIsWhatIsDone"}, nil},
-	{"a restore revives erased people", nil, []string{"lists of what is not to be restored are not built"}},
+	{"a restore revives erased people", []string{
+		"snapshot/suppress_test.go TestErasedPeopleDoNotComeBack", "snapshot/suppress_test.go TestErasedSeriesDoNotComeBack", "snapshot/suppress_test.go TestErasedPeopleGetNoNewKeys",
+		"snapshot/suppress_test.go TestErasedPeopleInTheTarget", "snapshot/suppress_test.go TestSomebodyWhoComesBackWhileRestoringIsADifference",
+		"snapshot/suppress_test.go TestAPlanCoversItsLists", "snapshot/suppress_test.go TestListsThatAreWrong", "snapshot/suppress_test.go TestNoListIsWrittenAnywhere",
+		"cmd/otsnap/testdata/suppress.txtar"}, nil},
 	{"clocks that lie", []string{"snapshot/attacks_test.go TestTheClockHasNoSayInAVerdict", "snapshot/retain_test.go TestABucketCountsByItsOwnClock",
 		"manifest/policy_chain_test.go TestPolicyInForceDecides", "manifest/policy_chain_test.go TestRevocationReachesBack"}, nil},
 	{"a network that lies", []string{

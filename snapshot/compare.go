@@ -35,6 +35,11 @@ type Compare struct {
 	Rename   []Rename      // names of the live tables, where a restore gave them others
 	Require  []Requirement // what the snapshot must have beside its signatures
 	With     Source
+
+	// Suppress is rows that are not expected, though they were signed; one that is
+	// there is extra, and not named. Nil: none.
+	Suppress *Suppression
+
 	Workers  int // parts of the key space in work at once; 0: DefaultWorkers
 	Limit    int // differences named a table; 0: 20. All are counted
 	Now      func() time.Time
@@ -53,6 +58,7 @@ type comparer struct {
 	turns    chan struct{} // has one for each part in work, of all tables
 
 	rows     archive.Selection // of what was signed
+	suppress *Suppression      // less these; nil: none
 	within   bool              // other keys of the live tables are not looked at
 	tolerant bool              // rows that were not signed are no difference
 	kept     int64             // so many rows may differ
@@ -73,6 +79,9 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
+	if err := c.Suppress.check(found.Manifest); err != nil {
+		return nil, err
+	}
 	names, err := selectTables([]Entry{found}, c.Tables)
 	if err != nil {
 		return nil, err
@@ -80,7 +89,7 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 	run := &comparer{
 		archive: c.Archive, entry: found, with: c.With, progress: newProgress(c.Progress),
 		limit: orDefault(c.Limit, defaultDifferences), names: map[string]string{}, renames: c.Rename,
-		turns: make(chan struct{}, orDefault(c.Workers, DefaultWorkers)),
+		turns: make(chan struct{}, orDefault(c.Workers, DefaultWorkers)), suppress: c.Suppress,
 	}
 	if err := run.rename(found, names, c.Rename); err != nil {
 		return nil, fmt.Errorf("snapshot: compare: %w", err)
@@ -88,6 +97,7 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 	report := newReport("compare", c.Archive, found, c.Now)
 	report.after(found)
 	report.Notes = append(report.Notes, met...)
+	c.Suppress.tell(report)
 	instance := c.With.Instance()
 	report.Instance = &instance
 	run.progress.begin("compare", chunkCount(found.Manifest, names))
@@ -174,7 +184,7 @@ func (c *comparer) rename(e Entry, names []string, renames []Rename) error {
 // unless it is nil, how the live one is defined otherwise. The report is nil unless
 // the error is nil or ErrDiffers.
 func (c *comparer) table(ctx context.Context, t manifest.TableEntry, jobs []job, note func(string)) (*TableReport, error) {
-	report := &TableReport{Name: t.Table.Name, ChunksSigned: t.Totals.Chunks, Differences: []Difference{}}
+	report := &TableReport{Name: t.Table.Name, ChunksSigned: t.Totals.Chunks, Differences: []Difference{}, Suppressed: c.suppress.report(t.Table.Name)}
 	name := c.names[t.Table.Name]
 	if name != t.Table.Name {
 		report.Target = name
@@ -198,6 +208,7 @@ func (c *comparer) table(ctx context.Context, t manifest.TableEntry, jobs []job,
 	if err := c.parts(ctx, parts(c.entry, t, jobs), report); err != nil {
 		return nil, inTable(t.Table, err)
 	}
+	report.suppressedOf(t, c.rows)
 	slices.SortStableFunc(report.Differences, func(a, b Difference) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
 	return report, c.judge(name, report)
 }
@@ -229,11 +240,18 @@ func (c *comparer) definition(signed, live manifest.Table, note func(string)) {
 
 // judge says whether what was found in a table is what may be.
 func (c *comparer) judge(name string, r *TableReport) error {
+	if s := r.Suppressed; s != nil && s.Live > 0 && !c.tolerant {
+		return fmt.Errorf("snapshot: table %s: %d rows on the lists of rows that must not come back are in it; beside them %d rows missing, %d extra, %d changed: %w",
+			name, s.Live, r.Missing, r.Extra-s.Live, r.Changed, ErrDiffers)
+	}
 	if r.Missing > 0 || r.Extra > 0 && !c.tolerant || r.Changed > c.kept {
 		return fmt.Errorf("snapshot: table %s: %d rows missing, %d extra, %d changed: %w", name, r.Missing, r.Extra, r.Changed, ErrDiffers)
 	}
 	if r.Counted-r.Extra != r.Rows {
 		return fmt.Errorf("snapshot: table %s: %d rows counted, %d signed: %w", name, r.Counted-r.Extra, r.Rows, ErrDiffers)
+	}
+	if s := r.Suppressed; s != nil && s.Signed != s.Rows+r.Rows {
+		return fmt.Errorf("snapshot: table %s: %d rows signed, %d left out, %d compared: %w", name, s.Signed, s.Rows, r.Rows, ErrDiffers)
 	}
 	return nil
 }
@@ -281,6 +299,9 @@ func (c *comparer) part(ctx context.Context, j job, report *TableReport) error {
 // going by their digest where there is one for what is selected.
 func (c *comparer) sum(ctx context.Context, j job) (found TableReport, differs bool, err error) {
 	found = TableReport{Chunks: min(1, j.chunk.Rows), StoredBytes: j.chunk.Size}
+	if c.suppress != nil {
+		found.Suppressed = new(TableSuppression)
+	}
 	if !c.whole(j) {
 		return found, true, nil
 	}
@@ -302,11 +323,14 @@ func (c *comparer) sum(ctx context.Context, j job) (found TableReport, differs b
 // whole reports whether all rows of a chunk are selected.
 func (c *comparer) whole(j job) bool {
 	s := c.rows
-	if s.Where != nil || len(s.Columns) > 0 {
+	if s.Where != nil || len(s.Columns) > 0 || c.without(j).Touches(j.chunk.First, j.chunk.Last) {
 		return false
 	}
 	return j.chunk.Rows == 0 || archive.Contains(s.Within, j.chunk.First) && archive.Contains(s.Within, j.chunk.Last)
 }
+
+// without returns the keys that must not be in the table of a part.
+func (c *comparer) without(j job) archive.KeySet { return c.suppress.of(j.table.Table.Name) }
 
 // signedDigest is the row digest the part must have; a part without a chunk must
 // be empty.
@@ -326,6 +350,10 @@ func (t *TableReport) merge(o TableReport, limit int) {
 	t.Missing += o.Missing
 	t.Extra += o.Extra
 	t.Changed += o.Changed
+	if s := o.Suppressed; s != nil {
+		t.Suppressed.Rows += s.Rows
+		t.Suppressed.Live += s.Live
+	}
 	room := max(0, limit-len(t.Differences))
 	t.Differences = append(t.Differences, o.Differences[:min(room, len(o.Differences))]...)
 }
@@ -361,10 +389,11 @@ type pair struct {
 	signed, live keyed
 }
 
-// pairs reads the chunk and scans its part, side by side.
-func (c *comparer) pairs(ctx context.Context, j job) iter.Seq2[pair, error] {
+// pairs reads the chunk and scans its part, side by side. It adds to left how many
+// rows of the chunk lists leave out.
+func (c *comparer) pairs(ctx context.Context, j job, left *int64) iter.Seq2[pair, error] {
 	return func(yield func(pair, error) bool) {
-		signed, stopSigned := iter.Pull2(c.signedRows(ctx, j))
+		signed, stopSigned := iter.Pull2(c.signedRows(ctx, j, left))
 		defer stopSigned()
 		live, stopLive := iter.Pull2(rows(*j.layout, records(c.scan(ctx, j, false))))
 		defer stopLive()
@@ -400,7 +429,8 @@ func (c *comparer) pairs(ctx context.Context, j job) iter.Seq2[pair, error] {
 // differences notes every row that is not in the chunk and in its part alike.
 func (c *comparer) differences(ctx context.Context, j job, found *TableReport) error {
 	found.Rows, found.Counted = 0, 0
-	for p, err := range c.pairs(ctx, j) {
+	var left int64
+	for p, err := range c.pairs(ctx, j, &left) {
 		if err == nil {
 			err = c.note(j, found, p)
 		}
@@ -414,6 +444,9 @@ func (c *comparer) differences(ctx context.Context, j job, found *TableReport) e
 			found.Counted++
 		}
 	}
+	if found.Suppressed != nil {
+		found.Suppressed.Rows = left
+	}
 	return nil
 }
 
@@ -426,6 +459,10 @@ func (c *comparer) note(j job, found *TableReport, p pair) error {
 		d.Kind, d.Key = "missing", row.FormatKey(j.layout.Key, p.signed.key)
 	case p.order > 0:
 		found.Extra++
+		if c.without(j).Has(p.live.key) {
+			found.Suppressed.Live++
+			return nil // who is on a list is not named
+		}
 		if c.tolerant {
 			return nil
 		}
@@ -491,11 +528,17 @@ func cellDifferences(d Difference, signed, live []byte) ([]Difference, error) {
 
 // signedRows yields the rows of the part's chunk, which must have the signed row
 // digest: rows are compared by it and by themselves, and both must say the same.
-func (c *comparer) signedRows(ctx context.Context, j job) iter.Seq2[keyed, error] {
+func (c *comparer) signedRows(ctx context.Context, j job, left *int64) iter.Seq2[keyed, error] {
 	if j.chunk.Rows == 0 {
 		return func(func(keyed, error) bool) {}
 	}
+	s := c.suppress.without(c.rows, j.table.Table.Name)
+	s.LeftOut = func(rows int64) { *left += rows }
 	return func(yield func(keyed, error) bool) {
+		if s.LeavesOut(j.chunk) {
+			s.LeftOut(j.chunk.Rows)
+			return
+		}
 		object := j.object()
 		data, err := archive.Fetch(ctx, c.archive.Store, object)
 		if err != nil {
@@ -506,11 +549,7 @@ func (c *comparer) signedRows(ctx context.Context, j job) iter.Seq2[keyed, error
 			yield(keyed{}, fmt.Errorf("%s: %w", object.Name, err))
 			return
 		}
-		read := archive.Read(ctx, data, *j.layout, j.chunk)
-		if !whole(c.rows) {
-			read = archive.ReadSelection(ctx, data, *j.layout, j.chunk, c.rows)
-		}
-		for r, err := range rows(*j.layout, read) {
+		for r, err := range rows(*j.layout, decoded(ctx, data, j, s)) {
 			if !yield(r, err) {
 				return
 			}

@@ -47,10 +47,11 @@ type tableState struct {
 	configured bool
 	indexes    map[string]bool // that were made
 	rows       int64           // counted when it was compared
+	left       int64           // on lists, when it was compared
 }
 
 // progressed is what became of the rows of a chunk.
-type progressed struct{ decoded, acknowledged, kept int64 }
+type progressed struct{ decoded, acknowledged, kept, left int64 }
 
 // JournalHead says which restore a journal is of.
 type JournalHead struct {
@@ -85,6 +86,7 @@ type entry struct {
 	Rows   int64           `json:"rows,omitempty"`
 	Kept   int64           `json:"kept,omitempty"`
 	Read   int64           `json:"read,omitempty"` // rows decoded
+	Left   int64           `json:"left,omitempty"` // rows on lists
 	Live   *manifest.Table `json:"live,omitempty"`
 	Plan   manifest.Hash   `json:"plan,omitzero"`
 }
@@ -143,9 +145,9 @@ func (j *Journal) remember(e entry) {
 	case stepOpen:
 		t.opened = e.Live
 	case stepChunk:
-		t.chunks[e.Object] = progressed{e.Read, e.Rows, e.Kept}
+		t.chunks[e.Object] = progressed{e.Read, e.Rows, e.Kept, e.Left}
 	case stepCompare:
-		t.compared, t.rows = true, e.Rows
+		t.compared, t.rows, t.left = true, e.Rows, e.Left
 	case stepConfigure:
 		t.configured = true
 	case stepIndex:

@@ -29,11 +29,12 @@ type Report struct {
 
 	BySnapshot []SnapshotReport `json:"by_snapshot,omitempty"`
 
-	Coverage []string     `json:"coverage,omitempty"` // what was looked at, and how much of it, for people
-	Plan     *PlanSummary `json:"plan,omitempty"`     // of a restore
-	Pace     any          `json:"pace,omitempty"`     // how the live side was worked, as it tells itself
-	Notes    []string     `json:"notes"`
-	Problems []string     `json:"problems"`
+	Suppress []ListSummary `json:"suppress,omitempty"` // lists of rows that must not come back
+	Coverage []string      `json:"coverage,omitempty"` // what was looked at, and how much of it, for people
+	Plan     *PlanSummary  `json:"plan,omitempty"`     // of a restore
+	Pace     any           `json:"pace,omitempty"`     // how the live side was worked, as it tells itself
+	Notes    []string      `json:"notes"`
+	Problems []string      `json:"problems"`
 }
 
 // after notes what is wrong with the chain after the snapshot.
@@ -133,9 +134,13 @@ func (r *Report) covered(level Level, inspected bool, snapshots, tables int) []s
 // proved says in words what a comparison or a restore looked at.
 func (r *Report) proved(e Entry) {
 	var signed, chunks, compared, counted int64
-	var decoded, acknowledged, kept int64
+	var decoded, acknowledged, kept, left, listed int64
 	for _, t := range r.Tables {
-		signed += t.Rows
+		if s := t.Suppressed; s != nil {
+			left += s.Rows
+			listed += s.Live
+		}
+		signed += t.Rows + t.left()
 		chunks += t.Chunks
 		counted += t.Counted
 		decoded += t.Decoded
@@ -151,6 +156,9 @@ func (r *Report) proved(e Entry) {
 			fmt.Sprintf("rows: %d signed and chosen, %d decoded, %d acknowledged, %d there already, %d counted back", signed, decoded, acknowledged, kept, counted))
 	} else {
 		r.Coverage = append(r.Coverage, fmt.Sprintf("rows: %d signed, %d counted in the live tables; parts of tables compared: %d", signed, counted, chunks))
+	}
+	if r.Suppress != nil {
+		r.Coverage = append(r.Coverage, fmt.Sprintf("rows of these left out, as lists say that they must not come back: %d; rows on lists found in the live tables: %d", left, listed))
 	}
 	r.Coverage = append(r.Coverage,
 		"tables compared, cell by cell: "+share(compared, int64(len(r.Tables))),
@@ -206,25 +214,28 @@ func share(n, all int64) string {
 // TableReport is a table's part of a report. After a restore into new tables the
 // four counts of rows are equal, or the restore was not one.
 type TableReport struct {
-	Name         string       `json:"name"`
-	Target       string       `json:"target,omitempty"` // its name in the live instance, where that is another
-	Chunks       int64        `json:"chunks"`
-	ChunksSigned int64        `json:"chunks_signed"`
-	Rows         int64        `json:"rows"`              // signed in the manifest, and asked for
-	Decoded      int64        `json:"decoded"`           // read out of chunks
-	Acknowledged int64        `json:"acknowledged"`      // accepted by the target
-	Kept         int64        `json:"kept,omitempty"`    // there already, and left alone
-	Deleted      int64        `json:"deleted,omitempty"` // not signed, and removed
-	Compared     bool         `json:"compared"`          // it was looked at as a whole
-	Counted      int64        `json:"counted"`           // found in the live table
-	RawBytes     int64        `json:"raw_bytes"`
-	StoredBytes  int64        `json:"stored_bytes"`
-	Missing      int64        `json:"missing"`          // rows signed and not live
-	Extra        int64        `json:"extra"`            // rows live and not signed
-	Others       bool         `json:"others,omitempty"` // rows that were not signed may be there
-	Changed      int64        `json:"changed"`          // rows with another cell
-	Expired      *Expiry      `json:"expired,omitempty"`
-	Differences  []Difference `json:"differences"`
+	Name         string  `json:"name"`
+	Target       string  `json:"target,omitempty"` // its name in the live instance, where that is another
+	Chunks       int64   `json:"chunks"`
+	ChunksSigned int64   `json:"chunks_signed"`
+	Rows         int64   `json:"rows"`              // signed in the manifest, asked for, and on no list
+	Decoded      int64   `json:"decoded"`           // read out of chunks
+	Acknowledged int64   `json:"acknowledged"`      // accepted by the target
+	Kept         int64   `json:"kept,omitempty"`    // there already, and left alone
+	Deleted      int64   `json:"deleted,omitempty"` // not signed, and removed
+	Compared     bool    `json:"compared"`          // it was looked at as a whole
+	Counted      int64   `json:"counted"`           // found in the live table
+	RawBytes     int64   `json:"raw_bytes"`
+	StoredBytes  int64   `json:"stored_bytes"`
+	Missing      int64   `json:"missing"`          // rows signed and not live
+	Extra        int64   `json:"extra"`            // rows live and not signed
+	Others       bool    `json:"others,omitempty"` // rows that were not signed may be there
+	Changed      int64   `json:"changed"`          // rows with another cell
+	Expired      *Expiry `json:"expired,omitempty"`
+
+	Suppressed *TableSuppression `json:"suppressed,omitempty"` // nil: there is no list
+
+	Differences []Difference `json:"differences"`
 }
 
 // PlanSummary says which plan a restore went by.

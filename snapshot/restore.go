@@ -53,6 +53,11 @@ type Restore struct {
 	// is restored.
 	Rows archive.Selection
 
+	// Suppress is rows that are left out, whatever else is asked for, and must not be
+	// in tables that are made or filled. Where rows may be that were not signed, they are
+	// counted; with DeleteExtra they are removed. Nil: none.
+	Suppress *Suppression
+
 	Mode        RestoreMode // "": CreateTables
 	DeleteExtra bool        // with Repair: rows that were not signed are removed
 	AllowSource []string    // tables of the snapshot's own instance that may be written to
@@ -195,6 +200,9 @@ func (x *restorer) choose(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("snapshot: nothing was written: %w", err)
 	}
+	if err := x.Suppress.check(x.entry.Manifest); err != nil {
+		return err
+	}
 	names, err := selectTables([]Entry{x.entry}, x.Restore.Tables)
 	if err != nil {
 		return err
@@ -205,6 +213,7 @@ func (x *restorer) choose(ctx context.Context) error {
 	x.report = newReport("restore", x.From, x.entry, x.Now)
 	x.report.after(x.entry)
 	x.report.Notes = append(x.report.Notes, met...)
+	x.Suppress.tell(x.report)
 	instance := x.To.Instance()
 	x.report.Instance = &instance
 	x.report.Tables = make([]TableReport, len(names))
@@ -237,6 +246,8 @@ func (x *restorer) checkWishes() error {
 	switch {
 	case !slices.Contains([]RestoreMode{CreateTables, FillEmpty, Insert, Overwrite, Repair}, x.Mode):
 		return refuse("mode %q: there are create, empty, insert, overwrite and repair", x.Mode)
+	case !x.Rows.Without.IsEmpty():
+		return refuse("rows are left out by Suppress alone")
 	case x.DeleteExtra && x.Mode != Repair:
 		return refuse("rows are only removed in mode %s", Repair)
 	case len(x.Rows.Columns) > 0 && writesOver:
@@ -355,7 +366,7 @@ func (x *restorer) verify(ctx context.Context) error {
 	}
 	check := Verify{
 		Archive: x.From, Snapshot: x.entry.Manifest.Snapshot, Tables: names,
-		Level: Hashes, Workers: x.Workers, Now: x.Now, Progress: x.Restore.Progress, alone: true, rows: x.Rows,
+		Level: Hashes, Workers: x.Workers, Now: x.Now, Progress: x.Restore.Progress, alone: true, rows: x.Rows, suppress: x.Suppress,
 	}
 	if _, err := check.Run(ctx); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)
@@ -449,10 +460,20 @@ func (x *restorer) closed() error {
 			return fmt.Errorf("snapshot: table %s: %d rows signed, %d decoded, %d acknowledged, %d there already, %d counted, of which %d others: %w",
 				t.table.Name, r.Rows, r.Decoded, r.Acknowledged, r.Kept, r.Counted, r.Extra, ErrDiffers)
 		}
+		if s := r.Suppressed; s != nil && (s.Signed != s.Rows+r.Rows || s.Rows != t.leftOut && !t.generate) {
+			return fmt.Errorf("snapshot: table %s: %d rows signed, %d left out when written and %d when compared, %d restored: %w",
+				t.table.Name, s.Signed, t.leftOut, s.Rows, r.Rows, ErrDiffers)
+		}
 	}
-	var rows int64
+	var rows, left int64
 	for _, t := range x.report.Tables {
 		rows += t.Rows
+		if t.Suppressed != nil {
+			left += t.Suppressed.Rows
+		}
+	}
+	if rows == 0 && left > 0 && !whole(x.Rows) {
+		return fmt.Errorf("snapshot: the lists leave out all %d rows that were chosen, and none was written", left)
 	}
 	if rows == 0 && !whole(x.Rows) {
 		return errors.New("snapshot: no row that was signed matches what was chosen, and none was written")

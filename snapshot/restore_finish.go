@@ -14,7 +14,7 @@ import (
 func (x *restorer) comparer() *comparer {
 	c := &comparer{
 		archive: x.From, entry: x.entry, with: x.Check, turns: x.turns, limit: defaultDifferences,
-		progress: x.progress, names: map[string]string{}, rows: x.Rows,
+		progress: x.progress, names: map[string]string{}, rows: x.Rows, suppress: x.Suppress,
 	}
 	for _, t := range x.tables {
 		c.names[t.signed.Table.Name] = t.table.Name
@@ -89,7 +89,7 @@ func (x *restorer) settle(ctx context.Context, t *restored, err error) error {
 	if !t.generate {
 		x.tell(t)
 	}
-	return x.Journal.record(ctx, entry{Table: t.signed.Table.Name, Step: stepCompare, Rows: t.report.Counted})
+	return x.Journal.record(ctx, entry{Table: t.signed.Table.Name, Step: stepCompare, Rows: t.report.Counted, Left: t.report.left()})
 }
 
 // compared reports whether an earlier run has compared a table that has its
@@ -101,6 +101,10 @@ func (x *restorer) compared(t *restored) bool {
 	}
 	r := t.report
 	r.Counted, r.Rows, r.Compared = state.rows, r.Decoded, true
+	if r.Suppressed = x.Suppress.report(t.signed.Table.Name); r.Suppressed != nil {
+		r.Suppressed.Rows = state.left
+		r.suppressedOf(t.signed, x.Rows)
+	}
 	x.report.Notes = append(x.report.Notes, fmt.Sprintf("table %s: compared by the run that is resumed here, before it got its options", t.table.Name))
 	return true
 }
@@ -119,7 +123,10 @@ func (x *restorer) compareTable(ctx context.Context, t *restored) error {
 	}
 	r := t.report
 	r.Rows, r.Counted, r.Missing, r.Extra, r.Changed = found.Rows, found.Counted, found.Missing, found.Extra, found.Changed
-	r.Differences = found.Differences
+	r.Differences, r.Suppressed = found.Differences, found.Suppressed
+	if r.Suppressed != nil {
+		r.Suppressed.Deleted = t.removed
+	}
 	r.Compared = true
 	return err
 }
@@ -133,8 +140,18 @@ func (x *restorer) tell(t *restored) {
 	if r.Kept > 0 {
 		x.note(t, "%d rows were there already", r.Kept)
 	}
-	if r.Extra > 0 {
-		x.note(t, "%d rows that were not signed are left as they are", r.Extra)
+	if t.removed > 0 {
+		x.note(t, "%d of the rows removed are on the lists of rows that must not come back", t.removed)
+	}
+	live := int64(0)
+	if r.Suppressed != nil {
+		live = r.Suppressed.Live
+	}
+	if live > 0 {
+		x.note(t, "%d rows on the lists of rows that must not come back are in it, and are left there: remove them, or restore in mode repair and let rows be removed that are extra", live)
+	}
+	if r.Extra > live {
+		x.note(t, "%d rows that were not signed are left as they are", r.Extra-live)
 	}
 	if r.Changed > 0 {
 		x.note(t, "%d of the %d rows that were there differ from what was signed, and are left as they are", r.Changed, r.Kept)
@@ -157,6 +174,7 @@ func (x *restorer) again(ctx context.Context, t *restored) error {
 	}
 	r := t.report
 	*r = TableReport{Name: r.Name, Target: r.Target, ChunksSigned: r.ChunksSigned, Differences: []Difference{}, Expired: r.Expired}
+	t.leftOut, t.removed = 0, 0
 	for _, w := range interleave([]*restored{t}) {
 		if err := x.chunk(ctx, w); err != nil {
 			return fmt.Errorf("snapshot: table %s, %s: %w", t.table.Name, w.job.chunk.Name, err)
@@ -279,8 +297,9 @@ func (x *restorer) expiring(ctx context.Context) error {
 		}
 		e := &Expiry{TTL: ttl}
 		end := x.Now().UnixMilli() - e.TTL*1000
+		var left int64 // counted when they are written
 		for _, j := range t.jobs {
-			for r, err := range rows(*j.layout, x.selected(ctx, j)) {
+			for r, err := range rows(*j.layout, x.selected(ctx, t, j, &left)) {
 				if err == nil {
 					err = e.add(r.row, end, t.table.Timeseries.Part != "")
 				}

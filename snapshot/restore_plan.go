@@ -46,7 +46,8 @@ type RestorePlan struct {
 	Mode          RestoreMode       `json:"mode"`
 	AutoIncrement string            `json:"auto_increment"` // "keep" or "regenerate"
 	DeleteExtra   bool              `json:"delete_extra"`
-	Rows          *PlanRows         `json:"rows,omitempty"` // nil: all
+	Rows          *PlanRows         `json:"rows,omitempty"`     // nil: all
+	Suppress      []ListSummary     `json:"suppress,omitempty"` // lists of rows that must not come back
 	Tables        []TablePlan       `json:"tables"`
 	Totals        manifest.Totals   `json:"totals"` // of the chunks that are read
 	Estimate      Estimate          `json:"estimate"`
@@ -80,6 +81,7 @@ type TablePlan struct {
 	Problems    []string             `json:"problems"`     // why the restore cannot be run
 	Totals      manifest.Totals      `json:"totals"`       // of its chunks that are read
 	WriteUnits  int64                `json:"write_units"`
+	Suppress    int64                `json:"suppress,omitempty"` // entries of lists that are about it
 }
 
 // Encode returns the plan as JSON, as it is written to a file.
@@ -118,6 +120,9 @@ type restored struct {
 	generate bool            // the service chooses the values of its AUTO_INCREMENT column
 	jobs     []job
 	report   *TableReport
+
+	leftOut int64 // rows on lists that were come upon when writing
+	removed int64 // and live ones that were removed
 }
 
 // bare are the options a table is filled with that the restore has made.
@@ -148,7 +153,7 @@ func (x *restorer) plan(ctx context.Context) (*RestorePlan, error) {
 	plan := &RestorePlan{
 		Format: 1, Archive: m.Archive, Seq: m.Seq, Snapshot: m.Snapshot, Digest: x.entry.Digest,
 		From: m.Instance, To: x.To.Instance(), Mode: x.Mode, AutoIncrement: "keep", DeleteExtra: x.DeleteExtra,
-		Rows: x.planRows(), Tables: []TablePlan{}, Warnings: []string{},
+		Rows: x.planRows(), Suppress: x.Suppress.Lists(), Tables: []TablePlan{}, Warnings: []string{},
 	}
 	if x.Generate {
 		plan.AutoIncrement = "regenerate"
@@ -181,7 +186,12 @@ func (x *restorer) planRows() *PlanRows {
 
 // whole reports whether every row and cell is selected.
 func whole(s archive.Selection) bool {
-	return s.Where == nil && len(s.Columns) == 0 && len(s.Within.From) == 0 && len(s.Within.To) == 0
+	return everyRow(s) && len(s.Columns) == 0 && s.Without.IsEmpty()
+}
+
+// everyRow reports whether rows are selected by nothing but their not being on lists.
+func everyRow(s archive.Selection) bool {
+	return s.Where == nil && len(s.Within.From) == 0 && len(s.Within.To) == 0
 }
 
 func (x *restorer) planTable(ctx context.Context, t *restored) (TablePlan, error) {
@@ -189,6 +199,7 @@ func (x *restorer) planTable(ctx context.Context, t *restored) (TablePlan, error
 		Source: t.signed.Table.Name, Target: t.table.Name, Key: t.table.Key,
 		Indexes: []string{}, Searches: []string{}, Steps: []string{}, Differs: []string{}, NotSame: []string{}, Problems: []string{},
 		NotCaptured: append([]string{}, t.signed.Table.NotCaptured...),
+		Suppress:    x.Suppress.entries(t.signed.Table.Name),
 	}
 	if err := x.Rows.Check(t.signed.Table.Key); err != nil {
 		return part, fmt.Errorf("%w: %w", err, ErrWish)
@@ -198,7 +209,9 @@ func (x *restorer) planTable(ctx context.Context, t *restored) (TablePlan, error
 		return part, err
 	}
 	for _, j := range t.jobs {
-		part.Totals.Add(j.chunk.Totals())
+		if !x.rowsOf(t).LeavesOut(j.chunk) {
+			part.Totals.Add(j.chunk.Totals())
+		}
 	}
 	if x.Mode == Repair {
 		t.jobs = parts(x.entry, t.signed, t.jobs)
@@ -407,6 +420,9 @@ func (x *restorer) steps(t *restored, part *TablePlan) {
 	if !whole(x.Rows) {
 		rows = fmt.Sprintf("what matches of %d rows", part.Totals.Rows)
 	}
+	if part.Suppress > 0 {
+		rows += fmt.Sprintf(" (less those on lists: %d entries)", part.Suppress)
+	}
 	switch {
 	case t.generate:
 		add("write %s in order, under keys the service completes", rows)
@@ -423,6 +439,9 @@ func (x *restorer) steps(t *restored, part *TablePlan) {
 	}
 	add("compare with what was signed")
 	if t.live != nil {
+		if part.Suppress > 0 && x.Mode != FillEmpty && !x.DeleteExtra {
+			add("leave rows that the lists name where they are, and count them")
+		}
 		if t.live.Options != x.open(t) {
 			add("give it back its options")
 		}

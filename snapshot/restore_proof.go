@@ -24,9 +24,13 @@ func (x *restorer) compareGenerated(ctx context.Context, t *restored) error {
 	}
 	r, found := t.report, &p.found
 	r.Compared = true
+	if found.Suppressed != nil {
+		found.Suppressed.Rows = p.left
+	}
 	found.Rows, found.Counted = p.pairing.signed.count, p.pairing.live.count
 	r.Rows, r.Counted, r.Missing, r.Extra, r.Changed = found.Rows, found.Counted, found.Missing, found.Extra, found.Changed
-	r.Differences = append(r.Differences, found.Differences...)
+	found.suppressedOf(t.signed, x.Rows)
+	r.Differences, r.Suppressed = append(r.Differences, found.Differences...), found.Suppressed
 	if len(t.jobs) == 0 {
 		x.progress.add(t.table.Name, Event{Done: 1})
 	}
@@ -49,6 +53,8 @@ type proof struct {
 func (x *restorer) proof(t *restored) *proof {
 	g := x.generator(t, func(c manifest.Chunk) Event { return Event{Done: 1, Rows: c.Rows, RawBytes: c.RawBytes} })
 	p := &proof{generator: g, names: x.comparer()}
+	p.found.Suppressed = x.Suppress.report(t.signed.Table.Name)
+	p.names.suppress = nil // it would know rows by keys that are chosen anew
 	p.pairing = &pairing{to: p}
 	p.keys.tell = func(was, is manifest.Key) error { return nil }
 	if x.KeyMap != nil {
@@ -73,6 +79,9 @@ func (p *proof) missing(_ context.Context, s twin) error {
 }
 
 func (p *proof) extra(l twin) error {
+	if p.listed(l) {
+		return nil
+	}
 	if len(p.others) > p.names.limit {
 		p.found.Extra++
 	} else {
@@ -102,6 +111,20 @@ func (p *proof) end() error {
 	}
 	p.missed, p.others = nil, nil
 	return nil
+}
+
+// listed counts an extra row whose columns before the one the service has chosen are
+// those of a row that must not come back. It is not named.
+func (p *proof) listed(l twin) bool {
+	without := p.x.rowsOf(p.t).Without
+	if !without.Meets(l.group) {
+		return false
+	}
+	p.found.Extra++
+	if without.Has(l.group) { // and not just rows beside it
+		p.found.Suppressed.Live++
+	}
+	return true
 }
 
 func (p *proof) note(d pair) error {

@@ -110,7 +110,7 @@ func (x *restorer) chunk(ctx context.Context, w task) error {
 			return err
 		}
 		err = x.Journal.record(ctx, entry{
-			Table: w.to.signed.Table.Name, Step: stepChunk, Object: object, Read: done.decoded, Rows: done.acknowledged, Kept: done.kept,
+			Table: w.to.signed.Table.Name, Step: stepChunk, Object: object, Read: done.decoded, Rows: done.acknowledged, Kept: done.kept, Left: done.left,
 		})
 		if err != nil {
 			return err
@@ -124,6 +124,7 @@ func (x *restorer) chunk(ctx context.Context, w task) error {
 	r.Decoded += done.decoded
 	r.Acknowledged += done.acknowledged
 	r.Kept += done.kept
+	w.to.leftOut += done.left
 	r.RawBytes += w.job.chunk.RawBytes
 	r.StoredBytes += w.job.chunk.Size
 	x.progress.add(w.to.table.Name, Event{Done: 1})
@@ -133,8 +134,9 @@ func (x *restorer) chunk(ctx context.Context, w task) error {
 // copyRows writes the rows of a chunk that are selected.
 func (x *restorer) copyRows(ctx context.Context, w task) (progressed, error) {
 	var done progressed
+	var left int64 // counted ahead: known at the end
 	insert := w.to.live != nil && x.Mode == Insert
-	for record, err := range ahead(ctx, x.selected(ctx, w.job)) {
+	for record, err := range ahead(ctx, x.selected(ctx, w.to, w.job, &left)) {
 		if err != nil {
 			return done, err
 		}
@@ -147,9 +149,10 @@ func (x *restorer) copyRows(ctx context.Context, w task) (progressed, error) {
 		}
 		x.progress.add(w.to.table.Name, Event{Rows: n.Rows})
 	}
-	if whole(x.Rows) && done.decoded != w.job.chunk.Rows || done.acknowledged+done.kept != done.decoded {
-		return done, fmt.Errorf("%d rows signed, %d decoded, %d acknowledged, %d there already: %w",
-			w.job.chunk.Rows, done.decoded, done.acknowledged, done.kept, ErrDiffers)
+	done.left = left
+	if whole(x.Rows) && done.decoded+done.left != w.job.chunk.Rows || done.acknowledged+done.kept != done.decoded {
+		return done, fmt.Errorf("%d rows signed, %d left out, %d decoded, %d acknowledged, %d there already: %w",
+			w.job.chunk.Rows, done.left, done.decoded, done.acknowledged, done.kept, ErrDiffers)
 	}
 	return done, nil
 }
@@ -170,34 +173,54 @@ func ahead(ctx context.Context, records iter.Seq2[arrow.RecordBatch, error]) ite
 	})
 }
 
-// selected yields the rows of a chunk that are to be restored.
-func (x *restorer) selected(ctx context.Context, j job) iter.Seq2[arrow.RecordBatch, error] {
-	return selectedRows(ctx, x.From, j, x.Rows)
+// selected yields the rows of a chunk that are to be restored, and adds to left how
+// many lists leave out.
+func (x *restorer) selected(ctx context.Context, t *restored, j job, left *int64) iter.Seq2[arrow.RecordBatch, error] {
+	s := x.rowsOf(t)
+	s.LeftOut = func(rows int64) { *left += rows }
+	return selectedRows(ctx, x.From, j, s)
+}
+
+// rowsOf returns what is to be restored of a table.
+func (x *restorer) rowsOf(t *restored) archive.Selection {
+	return x.Suppress.without(x.Rows, t.signed.Table.Name)
 }
 
 // selectedRows yields the selected rows of a chunk, after it was held to its signed
-// size and digest. A part without a chunk has none.
+// size and digest. A part without a chunk has none, and a chunk of which all rows are
+// left out is not read.
 func selectedRows(ctx context.Context, a *Archive, j job, s archive.Selection) iter.Seq2[arrow.RecordBatch, error] {
 	if j.chunk.Rows == 0 {
 		return func(func(arrow.RecordBatch, error) bool) {}
 	}
 	return func(yield func(arrow.RecordBatch, error) bool) {
+		if s.LeavesOut(j.chunk) {
+			s.LeftOut(j.chunk.Rows)
+			return
+		}
 		object := j.object()
 		data, err := archive.Fetch(ctx, a.Store, object)
 		if err != nil {
 			yield(nil, missing(object.Name, err))
 			return
 		}
-		read := archive.Read(ctx, data, *j.layout, j.chunk)
-		if !whole(s) {
-			read = archive.ReadSelection(ctx, data, *j.layout, j.chunk, s)
-		}
-		for record, err := range read {
+		for record, err := range decoded(ctx, data, j, s) {
 			if !yield(record, err) {
 				return
 			}
 		}
 	}
+}
+
+// decoded yields the selected rows of a chunk that was fetched.
+func decoded(ctx context.Context, data []byte, j job, s archive.Selection) iter.Seq2[arrow.RecordBatch, error] {
+	if !s.Without.Touches(j.chunk.First, j.chunk.Last) {
+		s.Without = archive.KeySet{}
+	}
+	if whole(s) {
+		return archive.Read(ctx, data, *j.layout, j.chunk)
+	}
+	return archive.ReadSelection(ctx, data, *j.layout, j.chunk, s)
 }
 
 // deletions is how many keys are removed at once.
@@ -213,7 +236,7 @@ func (x *restorer) repair(ctx context.Context, w task) (progressed, error) {
 		return progressed{decoded: part.Rows}, err
 	}
 	r := &repairer{x: x, to: w, builder: row.NewBuilder(memory.DefaultAllocator, *w.layout)}
-	for p, err := range run.pairs(ctx, w.job) {
+	for p, err := range run.pairs(ctx, w.job, &r.done.left) {
 		if err == nil {
 			err = r.take(ctx, p)
 		}
@@ -230,6 +253,7 @@ type repairer struct {
 	to      task
 	builder *row.Builder
 	extra   []manifest.Key
+	listed  int64 // of extra, keys that lists name
 	done    progressed
 }
 
@@ -241,6 +265,9 @@ func (r *repairer) take(ctx context.Context, p pair) error {
 	case p.order > 0:
 		if r.x.DeleteExtra {
 			r.extra = append(r.extra, p.live.key)
+			if r.x.rowsOf(r.to.to).Without.Has(p.live.key) {
+				r.listed++
+			}
 		}
 	case p.order < 0, !bytes.Equal(p.signed.row, p.live.row):
 		if _, err := r.builder.Append(p.signed.row); err != nil {
@@ -259,8 +286,8 @@ func (r *repairer) flush(ctx context.Context) error {
 		if err := r.x.To.Delete(ctx, r.to.to.table, r.extra); err != nil {
 			return err
 		}
-		r.x.deleted(r.to.to, int64(len(r.extra)))
-		r.extra = nil
+		r.x.deleted(r.to.to, int64(len(r.extra)), r.listed)
+		r.extra, r.listed = nil, 0
 	}
 	if r.builder.Rows() == 0 {
 		return nil
@@ -273,8 +300,9 @@ func (r *repairer) flush(ctx context.Context) error {
 	return err
 }
 
-func (x *restorer) deleted(t *restored, rows int64) {
+func (x *restorer) deleted(t *restored, rows, listed int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t.report.Deleted += rows
+	t.removed += listed
 }

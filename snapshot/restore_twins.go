@@ -20,6 +20,7 @@ type generator struct {
 	layout row.Layout
 	column int // of the key, that is AUTO_INCREMENT
 
+	left   int64                      // rows on lists that were come upon
 	chunks int                        // that were read to their end
 	read   func(manifest.Chunk) Event // what there is to tell of one
 }
@@ -89,7 +90,7 @@ func (g *generator) signed(ctx context.Context, after manifest.Key) iter.Seq2[tw
 	return func(yield func(twin, error) bool) {
 		for n, j := range g.t.jobs {
 			if bytes.Compare(j.chunk.Last, after) > 0 {
-				for r, err := range g.twins(g.x.selected(ctx, j)) {
+				for r, err := range g.twins(g.x.selected(ctx, g.t, j, &g.left)) {
 					if err == nil && bytes.Compare(r.key, after) <= 0 {
 						continue
 					}

@@ -59,6 +59,8 @@ type Verify struct {
 
 	alone bool              // what comes after Snapshot in the chain is no problem
 	rows  archive.Selection // pages and chunks that can have none of them are not looked at
+
+	suppress *Suppression // nor are chunks that have no others than these
 }
 
 // verifier is a Verify under way.
@@ -250,7 +252,7 @@ func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 	objects := []manifest.Object{e.Manifest.PlanObject()}
 	var jobs []job
 	known := len(tables) == len(e.Manifest.Tables) // else the objects of some tables are not
-	known = known && whole(v.rows)
+	known = known && whole(v.rows) && v.suppress == nil
 	for _, t := range tables {
 		some, err := rangeJobs(ctx, v.Archive, e, t, v.rows.Keys(t.Table.Key))
 		if err != nil {
@@ -262,7 +264,7 @@ func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 		for _, ref := range t.Pages {
 			objects = append(objects, e.Manifest.PageObject(t, ref))
 		}
-		jobs = append(jobs, some...)
+		jobs = append(jobs, v.wanted(some)...)
 		v.report.Tables = append(v.report.Tables, TableReport{Name: t.Table.Name, Rows: t.Totals.Rows, ChunksSigned: t.Totals.Chunks, Differences: []Difference{}})
 		v.report.Totals.Add(t.Totals)
 		part.Seen.Tables++
@@ -287,6 +289,13 @@ func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 		return err
 	}
 	return v.judge(e)
+}
+
+// wanted returns the chunks of a table that can have rows which are selected.
+func (v *verifier) wanted(jobs []job) []job {
+	return slices.DeleteFunc(jobs, func(j job) bool {
+		return v.suppress.without(v.rows, j.table.Table.Name).LeavesOut(j.chunk)
+	})
 }
 
 func (v *verifier) chunks(ctx context.Context, jobs []job, sizes map[string]int64) error {

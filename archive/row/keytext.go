@@ -129,7 +129,7 @@ func parseKeyValue(t manifest.Type, token string) (Value, error) {
 		}
 		return IntegerValue(n), nil
 	case manifest.Binary:
-		return parseBinary(token)
+		return ParseBinary(token)
 	}
 	if strings.HasPrefix(token, `"`) {
 		return unquote(token)
@@ -143,7 +143,8 @@ func parseKeyValue(t manifest.Type, token string) (Value, error) {
 	return StringValue(token), nil
 }
 
-func parseBinary(token string) (Value, error) {
+// ParseBinary returns the BINARY that is written hex:00ff or base64:AP8=.
+func ParseBinary(token string) (Value, error) {
 	digits, isHex := strings.CutPrefix(token, "hex:")
 	if !isHex {
 		digits, isHex = strings.CutPrefix(token, "0x")

@@ -15,6 +15,7 @@ type compareOptions struct {
 	tables      []string
 	rename      renames
 	require     requireFlag
+	suppress    []string
 	workers     int
 	receipt     receiptFlags
 	differences int
@@ -26,9 +27,13 @@ func (a *app) compareCommand() *cobra.Command {
 		Use:   "compare ARCHIVE INSTANCE",
 		Short: "Compare live tables with a snapshot, cell by cell",
 		Long: `Compare live tables with a snapshot, cell by cell, and name what differs: table,
-key, cell. The tables are read in full. Rows written since the snapshot differ.`,
+key, cell. The tables are read in full. Rows written since the snapshot differ.
+
+With --suppress, rows on a list are not expected, as after a restore with the same
+list (see: otsnap restore --help); any that is there differs, and is not named.`,
 		Example: `  otsnap compare /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com
-  otsnap compare /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com --table orders --differences 500`,
+  otsnap compare /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com --table orders --differences 500
+  otsnap compare /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com --suppress erased.jsonl`,
 		Args: arguments([]string{"ARCHIVE", "INSTANCE"}, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.receipt.check(cmd); err != nil {
@@ -43,6 +48,7 @@ key, cell. The tables are read in full. Rows written since the snapshot differ.`
 	addTableFlag(cmd, &o.tables)
 	addRenameFlag(cmd, &o.rename)
 	o.require.add(cmd)
+	addSuppressFlag(cmd, &o.suppress)
 	addWorkersFlag(cmd, &o.workers)
 	o.receipt.add(a, cmd)
 	cmd.Flags().IntVar(&o.differences, "differences", 20, "`NUMBER` of differences to name for each table; all are counted")
@@ -69,10 +75,21 @@ func (a *app) compare(ctx context.Context, location, address string, o compareOp
 		return err
 	}
 	defer receipt.discard()
-	report, err := snapshot.Compare{
+	run := snapshot.Compare{
 		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Rename: o.rename, Require: o.require.all(), With: with,
 		Workers: o.workers, Limit: o.differences, Now: a.now, Progress: shown.Event,
-	}.Run(ctx)
+	}
+	if len(o.suppress) > 0 {
+		entry, err := from.Find(ctx, o.snapshot)
+		if err != nil {
+			return err
+		}
+		run.Snapshot = entry.Manifest.Snapshot
+		if run.Suppress, err = suppression(entry, o.suppress); err != nil {
+			return err
+		}
+	}
+	report, err := run.Run(ctx)
 	shown.Close()
 	if report != nil {
 		report.Pace = with.Paced()

@@ -29,6 +29,7 @@ type restoreOptions struct {
 	keys      keyFlags
 	where     string
 	columns   []string
+	suppress  []string
 	mode      string
 	extra     bool
 	over      []string
@@ -71,6 +72,19 @@ file, and --plan-sha256 carries out a plan with that digest and no other.
 Parts of tables are chosen by --where and by --columns, and of one table, named
 by --table, by its keys; how these are written otsnap cat --help tells.
 
+--suppress names a list of rows that must not come back, as of people who had
+the right to be erased after the snapshot was taken. It is lines of JSON:
+  {"table":"orders","key":["US",7]}     one row, by all values of its key
+  {"table":"orders","prefix":["US"]}    all rows whose keys begin so
+TABLE is the name in the snapshot, before --rename. An INTEGER is written in
+digits, a STRING in double quotes, a BINARY as "hex:00ff" or "base64:AP8=". Of a
+timeseries table a prefix that names series leaves out their points and the series
+themselves. Rows on a list are not written, and counted; in a table that is made or
+was empty none may be found. Tables that had rows keep those on a list, unless
+--mode repair --delete-extra removes them; they are counted. What is told and
+kept of a list is its SHA-256 and numbers, never a key. The archive stays as it
+was signed: cat and others still show the rows; keep the list as long as it.
+
 How far a restore has come is kept in a state file on this machine, or in the
 archive, so that --resume can go on after a crash. The access key is read as for
 export; it needs to create, describe, update, write and read tables.`,
@@ -80,6 +94,7 @@ export; it needs to create, describe, update, write and read tables.`,
   otsnap restore /backup/shop https://shop.cn-hangzhou.ots.aliyuncs.com --table orders --rename orders=orders_17
   otsnap restore /backup/shop https://shop.cn-hangzhou.ots.aliyuncs.com --table orders --key US,7 \
       --mode insert --allow-source orders
+  otsnap restore /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com --suppress erased.jsonl
   otsnap restore /backup/shop https://shop2.cn-beijing.ots.aliyuncs.com --resume`,
 		Args: arguments([]string{"ARCHIVE", "INSTANCE"}, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -99,6 +114,7 @@ export; it needs to create, describe, update, write and read tables.`,
 	f := cmd.Flags()
 	f.StringVar(&o.where, "where", "", "only rows of which this `CONDITION` is true; see: otsnap cat --help")
 	f.StringSliceVar(&o.columns, "columns", nil, "only cells with these `NAMES` or globs; rows without any are restored too")
+	addSuppressFlag(cmd, &o.suppress)
 	f.StringVar(&o.mode, "mode", string(snapshot.CreateTables), "what to do with tables that exist: create, empty, insert, overwrite or repair")
 	f.BoolVar(&o.extra, "delete-extra", false, "with --mode repair: remove rows that were not signed")
 	f.StringSliceVar(&o.over, "allow-source", nil, "write over this `TABLE` though the snapshot was taken of it")
@@ -232,8 +248,12 @@ func (o *restoreOptions) run(ctx context.Context, from *opened) (snapshot.Restor
 	if err != nil {
 		return snapshot.Restore{}, head, err
 	}
+	suppress, err := suppression(entry, o.suppress)
+	if err != nil {
+		return snapshot.Restore{}, head, err
+	}
 	r := snapshot.Restore{
-		From: from.Archive, Snapshot: entry.Manifest.Snapshot, Tables: tables, Rename: o.rename, Rows: rows,
+		From: from.Archive, Snapshot: entry.Manifest.Snapshot, Tables: tables, Rename: o.rename, Rows: rows, Suppress: suppress,
 		Mode: snapshot.RestoreMode(o.mode), DeleteExtra: o.extra, AllowSource: o.over,
 		Generate: o.increment == "regenerate", Encryption: o.encrypt.by(o.role), WithoutIndexes: o.noIndexes,
 		Require: o.require.all(), PlanDigest: o.digest.Hash, Workers: o.workers,

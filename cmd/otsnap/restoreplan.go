@@ -56,6 +56,9 @@ func (r planResult) print(w io.Writer) {
 	if r.Rows != nil {
 		fmt.Fprintf(w, "  only rows and cells as chosen; the numbers below are of the chunks that are read\n")
 	}
+	for _, l := range r.Suppress {
+		fmt.Fprintf(w, "  without rows on a list of %s, SHA-256 %s\n", entries(l.Entries), l.SHA256)
+	}
 	for _, t := range r.Tables {
 		r.table(w, t)
 	}

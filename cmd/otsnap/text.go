@@ -122,11 +122,15 @@ func meaning(level string) string {
 func printCompared(w io.Writer, r *snapshot.Report, took string) {
 	var t console.Table
 	restored := r.Kind == "restore"
+	head := []string{"table", "signed", "live", "missing", "extra", "changed", "result"}
 	if restored {
-		t.Row("table", "chunks", "signed", "decoded", "acknowledged", "counted back", "result")
-	} else {
-		t.Row("table", "signed", "live", "missing", "extra", "changed", "result")
+		head = []string{"table", "chunks", "signed", "decoded", "acknowledged", "counted back", "result"}
 	}
+	signed := slices.Index(head, "signed")
+	if r.Suppress != nil {
+		head = slices.Insert(head, signed+1, "left out")
+	}
+	t.Row(head...)
 	var rows int64
 	for _, x := range r.Tables {
 		rows += x.Rows
@@ -134,11 +138,15 @@ func printCompared(w io.Writer, r *snapshot.Report, took string) {
 		if x.Target != "" {
 			name += " as " + console.Quote(x.Target)
 		}
+		cells := []string{name, n(x.Rows), n(x.Counted), n(x.Missing), n(x.Extra), n(x.Changed), page.Result(x)}
 		if restored {
-			t.Row(name, n(x.Chunks), n(x.Rows), n(x.Decoded), n(x.Acknowledged), n(x.Counted), page.Result(x))
-		} else {
-			t.Row(name, n(x.Rows), n(x.Counted), n(x.Missing), n(x.Extra), n(x.Changed), page.Result(x))
+			cells = []string{name, n(x.Chunks), n(x.Rows), n(x.Decoded), n(x.Acknowledged), n(x.Counted), page.Result(x)}
 		}
+		if l := x.Suppressed; l != nil {
+			cells[signed] = n(l.Signed)
+			cells = slices.Insert(cells, signed+1, n(l.Rows))
+		}
+		t.Row(cells...)
 	}
 	t.Print(w)
 	for _, x := range r.Tables {
@@ -163,11 +171,14 @@ func printCompared(w io.Writer, r *snapshot.Report, took string) {
 
 // compared says in a sentence what a comparison without a problem has shown.
 func compared(r *snapshot.Report) string {
-	var kept int64
+	var kept, left int64
 	others := false
 	for _, t := range r.Tables {
 		kept += t.Changed
 		others = others || t.Others
+		if t.Suppressed != nil {
+			left += t.Suppressed.Rows
+		}
 	}
 	text := "proved: every row, cell, type and version is what was signed"
 	if r.Plan != nil && r.Plan.Rows != nil {
@@ -176,6 +187,9 @@ func compared(r *snapshot.Report) string {
 	}
 	if kept > 0 {
 		text += fmt.Sprintf(", but for %s that were there and were left alone", console.Count(kept, "row"))
+	}
+	if r.Suppress != nil {
+		text += fmt.Sprintf(", but for %s on lists, which must not come back", console.Count(left, "row"))
 	}
 	if others {
 		return text + "; other rows were left alone."

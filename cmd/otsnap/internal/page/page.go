@@ -130,6 +130,8 @@ func Result(t snapshot.TableReport) string {
 		return "DIFFERS"
 	case t.Changed > 0:
 		return fmt.Sprintf("equal but for %s left alone", console.Count(t.Changed, "row"))
+	case t.Suppressed != nil && t.Suppressed.Rows > 0:
+		return fmt.Sprintf("equal but for %s left out", console.Count(t.Suppressed.Rows, "row"))
 	}
 	return "equal"
 }
