@@ -90,7 +90,11 @@ func (o *opened) hold(ctx context.Context, second secondPlace, recording bool) e
 		return misused("anchor %s: that is where the archive is: who can change one can change the other", second.name)
 	}
 	skipped, err := o.HoldAgainst(ctx, second.store, console.Quote(second.name))
-	for _, what := range skipped {
+	for i, what := range skipped {
+		if i == 3 {
+			o.app.warn("warning: anchor %s: and %d more", second.name, len(skipped)-i)
+			break
+		}
 		o.app.warn("warning: anchor %s: left out what is no good head of the archive: %s", second.name, sentence(what))
 	}
 	switch {
