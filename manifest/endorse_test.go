@@ -114,6 +114,27 @@ func TestANotarizationIsOfOneManifest(t *testing.T) {
 	}
 }
 
+func TestAnAnchorNamesAManifest(t *testing.T) {
+	f := newFixture(t)
+	for _, test := range []struct {
+		anchor Anchor
+		want   error
+	}{
+		{Anchor{Source: "--expect-seq", Seq: 7}, nil},
+		{Anchor{Source: "--expect-sha256", Digest: Hash{7}}, nil},
+		{Anchor{Source: "--anchor", Seq: 7, Digest: Hash{7}}, nil},
+		{Anchor{Source: "nothing"}, ErrInvalid},
+		{Anchor{Seq: 7}, ErrInvalid},
+		{Anchor{Source: "trust file", Seq: -1, Digest: Hash{7}}, ErrInvalid},
+	} {
+		r := testReceipt(f)
+		r.Anchors = []Anchor{test.anchor}
+		if err := r.Validate(); !errors.Is(err, test.want) {
+			t.Errorf("%+v: %v, want %v", test.anchor, err, test.want)
+		}
+	}
+}
+
 func TestReceiptsOfAuditors(t *testing.T) {
 	f := newFixture(t)
 	r := testReceipt(f)

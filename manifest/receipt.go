@@ -38,8 +38,8 @@ type Receipt struct {
 // Anchor is something outside an archive that says how far it has come.
 type Anchor struct {
 	Source string `json:"source"` // where it is from, for people
-	Seq    int64  `json:"seq"`
-	Digest Hash   `json:"digest"` // of the object of manifest Seq; zero: not known
+	Seq    int64  `json:"seq"`    // of a manifest; 0: not known
+	Digest Hash   `json:"digest"` // of that one's object; zero: not known. One of the two is
 }
 
 // anyRole is of whom a receipt may be.
@@ -147,7 +147,7 @@ func (a Anchor) validate() error {
 	if err := checkPrintable("source", a.Source); err != nil {
 		return err
 	}
-	if a.Seq < 0 || a.Seq > MaxSeq || a.Seq == 0 && !a.Digest.IsZero() {
+	if a.Seq < 0 || a.Seq > MaxSeq || a.Seq == 0 && a.Digest.IsZero() {
 		return invalid("manifest %d with digest %s", a.Seq, a.Digest)
 	}
 	return nil
