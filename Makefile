@@ -12,7 +12,7 @@ CHECKS := inherit,-SA1019,-SA4016
 S3_SERVERS ?= versitygw,minio$(if $(shell command -v radosgw),$(comma)ceph)
 comma := ,
 
-.PHONY: demo test test-s3 check build fuzz bench bench-parts bench-stores suites soak clean
+.PHONY: demo test test-s3 check build fuzz bench bench-parts bench-stores bench-writer suites soak clean
 
 # Export sample tables, verify, restore into an empty instance, compare, tamper.
 demo:
@@ -58,6 +58,11 @@ bench:
 # Of that, object storage alone: beside the SDK's own transfer manager.
 bench-stores:
 	$(GO) run ./cmd/otsnap/internal/bench -stores
+
+# The writing of chunks alone, beside DuckDB, with the tables of the archive in the
+# folder ARCHIVE.
+bench-writer:
+	$(GO) run ./cmd/otsnap/internal/bench -writer "$(ARCHIVE)"
 
 # The parts by themselves, in the form benchstat reads.
 bench-parts:

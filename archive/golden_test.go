@@ -131,11 +131,11 @@ func writeGolden(t *testing.T, name string) {
 	l := orders(t)
 	rnd := rand.New(rand.NewPCG(31, 32))
 	var rows [][]byte
-	for i := range 150 {
+	for i := range 200 {
 		rows = append(rows, order(rnd, 7*i))
 	}
 	rows = append(rows, wire([]cell{{name: "customer", value: "zoë"}, {name: "id", value: int64(-1 << 63)}, {name: "part", value: []byte{}}}, nil))
-	data, c := write(t, l, batch(t, l, rows[:140]...), batch(t, l, rows[140:]...))
+	data, c := write(t, l, batch(t, l, rows[:190]...), batch(t, l, rows[190:]...))
 	g := golden{Key: l.Key, Columns: l.Columns, Chunk: c}
 	for _, r := range rows {
 		g.Rows = append(g.Rows, hex.EncodeToString(r))

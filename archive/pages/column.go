@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
 
@@ -23,7 +22,7 @@ const (
 // columnWriter writes a column of a row group.
 type columnWriter struct {
 	*room
-	to       *bytes.Buffer
+	to       *output
 	leaf     *leaf
 	choice   *choice
 	rows     int
@@ -35,7 +34,7 @@ type columnWriter struct {
 func (c *columnWriter) write(meta *metadata.ColumnChunkMetaDataBuilder) error {
 	c.values.load(c.leaf.column, c.leaf.valid)
 	c.encoding = c.choose()
-	start := int64(c.to.Len())
+	start := int64(c.to.size)
 	info := metadata.ChunkMetaInfo{IndexPageOffset: -1}
 	var used metadata.EncodingStats
 	encodings := []parquet.Encoding{c.encoding, parquet.Encodings.RLE}
@@ -47,7 +46,7 @@ func (c *columnWriter) write(meta *metadata.ColumnChunkMetaDataBuilder) error {
 		used.DictEncodingStats = map[parquet.Encoding]int32{parquet.Encodings.Plain: 1}
 		encodings = append(encodings, parquet.Encodings.Plain)
 	}
-	info.DataPageOffset = int64(c.to.Len())
+	info.DataPageOffset = int64(c.to.size)
 	pages := int32(0)
 	for p := (extent{}); p.to < c.rows; pages++ {
 		p = c.next(p)
@@ -56,7 +55,7 @@ func (c *columnWriter) write(meta *metadata.ColumnChunkMetaDataBuilder) error {
 		info.UncompressedSize += size
 	}
 	used.DataEncodingStats = map[parquet.Encoding]int32{c.encoding: pages}
-	info.CompressedSize = int64(c.to.Len()) - start
+	info.CompressedSize = int64(c.to.size) - start
 	if c.bounded {
 		meta.SetStats(from.statistics(info.NumValues - int64(c.values.n)))
 	}

@@ -5,7 +5,6 @@
 package pages
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ type Writer struct {
 	schema  *schema.Schema
 	props   *parquet.WriterProperties
 	meta    *metadata.FileMetaDataBuilder
-	out     bytes.Buffer
+	out     output
 	groups  int
 	choices []choice // by leaf
 }
@@ -53,7 +52,7 @@ func NewWriter(s *arrow.Schema, props *parquet.WriterProperties, entries [][2]st
 			return nil, err
 		}
 	}
-	w.out.WriteString(magic)
+	w.out.Write([]byte(magic))
 	return w, nil
 }
 
@@ -73,7 +72,7 @@ func (w *Writer) Write(rec arrow.RecordBatch) error {
 	group := w.meta.AppendRowGroup()
 	group.SetNumRows(int(rec.NumRows()))
 	own := rooms.Get().(*room)
-	defer rooms.Put(own)
+	defer own.leave()
 	for i := range leaves {
 		c := columnWriter{room: own, to: &w.out, leaf: &leaves[i], choice: &w.choices[i], rows: int(rec.NumRows())}
 		c.bounded = w.props.StatisticsEnabledFor(w.schema.Column(i).Path())
@@ -99,14 +98,14 @@ func (w *Writer) Close() ([]byte, error) {
 		return nil, err
 	}
 	w.out.Write(binary.LittleEndian.AppendUint32(nil, uint32(n)))
-	w.out.WriteString(magic)
-	return w.out.Bytes(), nil
+	w.out.Write([]byte(magic))
+	return w.out.take(), nil
 }
 
-// room is memory that is used again. It has 36 bytes for each row of the largest
-// row group, twice the largest page, the largest dictionary, and the encoders,
-// which are 6 MB. There is one for each Write that is running; what is over goes
-// with the next garbage collections.
+// room is memory that is used again: at most 30 bytes for each row, or entry of a
+// list, of the largest row group, the largest page twice, the largest dictionary,
+// and 5 MB for the encoders. There is one for each Write that is running; what is
+// over goes with the next garbage collections.
 type room struct {
 	values     values
 	dictionary dictionary
@@ -122,9 +121,16 @@ var rooms = sync.Pool{New: func() any {
 	return &room{fast: newEncoder(zstd.SpeedFastest), best: newEncoder(zstd.SpeedDefault)}
 }}
 
+// leave lets others have the room, without the record that was in it.
+func (r *room) leave() {
+	r.values.data, r.picked.data, r.dictionary.entries.data = nil, nil, nil
+	rooms.Put(r)
+}
+
 func newEncoder(level zstd.EncoderLevel) *zstd.Encoder {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
-		zstd.WithZeroFrames(true), zstd.WithAllLitEntropyCompression(true))
+		zstd.WithZeroFrames(true), zstd.WithAllLitEntropyCompression(true),
+		zstd.WithWindowSize(pageBytes), zstd.WithLowerEncoderMem(true)) // a fifth of the memory, and no larger
 	if err != nil {
 		panic(err) // options the library does not know
 	}

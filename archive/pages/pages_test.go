@@ -482,3 +482,13 @@ func TestWriteRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeFilesAreWhole writes more than fits in one piece of memory.
+func TestLargeFilesAreWhole(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	rec := integers(400_000, func(int) int64 { return rnd.Int64() })
+	f := open(t, write(t, rec, rec))
+	for i := range 2 {
+		equal(t, group(t, f, i), rec)
+	}
+}

@@ -3,7 +3,8 @@
 //
 //	go run ./cmd/otsnap/internal/bench [-flights FILE] [-rows N]
 //
-// It prints a table. What counts are its ratios; the times are those of a
+// and then the writing of chunks beside DuckDB, with -writer alone, of the tables in
+// any archive. It prints tables. What counts are its ratios; the times are those of a
 // machine that may be busy with something else.
 package main
 
@@ -76,6 +77,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if err := report(steps, b.rawBytes, b.storedBytes); err != nil {
+		return err
+	}
+	if err := benchWriter(ctx, filepath.Join(dir, "archive")); err != nil {
 		return err
 	}
 	return benchStores(ctx, dir)
