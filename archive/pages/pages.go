@@ -35,7 +35,7 @@ type Writer struct {
 
 // NewWriter returns a Writer of records of a schema. Of props it heeds what
 // concerns the footer, such as which columns have statistics; entries are the
-// footer's keys and values.
+// footer's keys and values. Pages are compressed by zstd, as props must say.
 func NewWriter(s *arrow.Schema, props *parquet.WriterProperties, entries [][2]string) (*Writer, error) {
 	columns, err := pqarrow.ToParquet(s, props, pqarrow.DefaultWriterProps())
 	if err != nil {
