@@ -201,7 +201,10 @@ func (v *verifier) shadows(ctx context.Context, verified []Entry) error {
 	if !ok {
 		return nil
 	}
-	prefixes := []string{"policy/", "manifests/", manifest.ReceiptFolder + "/"}
+	prefixes := []string{"policy/", "manifests/"}
+	for _, kind := range besides() {
+		prefixes = append(prefixes, kind.folder)
+	}
 	for _, name := range ownObjects(v.Archive.Policy) {
 		if !strings.HasPrefix(name, "policy/") {
 			prefixes = append(prefixes, name)

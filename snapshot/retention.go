@@ -17,8 +17,10 @@ import (
 // Retention shows how snapshots are locked, locks them longer, and holds them.
 //
 // A snapshot is its plan, pages, chunks and manifest. To be read it needs more: the
-// archive's own objects, and all manifests before its own, which make the chain.
-// Whatever is done to a snapshot is done to these as well.
+// archive's own objects, and all manifests before its own, which make the chain. And
+// something was said about it later: its notarizations, the time stamps over its
+// manifest, the archive's receipts. Whatever is done to a snapshot is done to these as
+// well, as far as their names and sizes are what they should be.
 type Retention struct {
 	Archive  *Archive
 	Snapshot string // as Find takes it; "": all of them
@@ -35,6 +37,7 @@ type LockReport struct {
 	Finished  manifest.Time    `json:"finished"`
 	Snapshots []LockedSnapshot `json:"snapshots"`
 	Needed    Locks            `json:"needed"`  // of what the snapshots need beside themselves
+	Said      Locks            `json:"said"`    // of their notarizations and time stamps, and the archive's receipts
 	Changed   int64            `json:"changed"` // objects whose lock, or hold, is another now
 	Notes     []string         `json:"notes"`
 }
@@ -60,6 +63,7 @@ type retaining struct {
 	chosen []Entry
 	own    [][]seen // plan, pages and chunks of each snapshot chosen
 	shared []seen   // all manifests up to the newest chosen, then the archive's own objects
+	later  []said   // what was said about the snapshots chosen
 }
 
 // Show tells how the snapshots are locked. A store that does not tell is
@@ -181,7 +185,8 @@ func (x *retaining) find(ctx context.Context) error {
 			x.shared = append(x.shared, seen{name: name})
 		}
 	}
-	return nil
+	x.later, err = x.Archive.said(ctx, x.chosen)
+	return err
 }
 
 // snapshotObjects names the plan, the pages and the chunks of a snapshot.
@@ -209,6 +214,9 @@ func (x *retaining) all() []*seen {
 		for i := range objects {
 			all = append(all, &objects[i])
 		}
+	}
+	for i := range x.later {
+		all = append(all, &x.later[i].seen)
 	}
 	return all
 }
@@ -315,7 +323,10 @@ func (x *retaining) stillHeld(ctx context.Context) (map[string]bool, error) {
 		for _, name := range ownObjects(x.Archive.Policy) {
 			kept[name] = true
 		}
-		x.report.Notes = append(x.report.Notes, fmt.Sprintf("%d other snapshots are held, so the archive's own objects and the manifests up to number %d stay held", held, newest))
+		for _, s := range x.later {
+			kept[s.name] = kept[s.name] || s.entry == nil
+		}
+		x.report.Notes = append(x.report.Notes, fmt.Sprintf("%d other snapshots are held, so the archive's own objects, its receipts and the manifests up to number %d stay held", held, newest))
 	}
 	return kept, nil
 }
@@ -371,6 +382,9 @@ func (x *retaining) told() *LockReport {
 			continue
 		}
 		x.report.Needed.add(o.lock)
+	}
+	for _, s := range x.later {
+		x.report.Said.add(s.lock)
 	}
 	x.report.Finished = stamp(x.Now)
 	return x.report

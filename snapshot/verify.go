@@ -48,8 +48,8 @@ type Verify struct {
 	Snapshot string   // one snapshot, as Find takes it; "": all of them
 	Tables   []string // globs as Select takes them; none: all tables. Others are not looked at
 	Level    Level
-	// Retention looks at the lock of every object too, and holds it to what was
-	// signed; what is laid over an object is then a problem, and not only noted.
+	// Retention looks at the lock of every object too, also of what was said about the
+	// snapshots later, and holds it to what was signed; what is laid over an object is then a problem, and not only noted.
 	Retention bool
 	Require   []Requirement // of each snapshot that is looked at; that it is not met is a problem
 	Stamps    StampCheck    // of time stamps; nil: they are not looked at
@@ -116,6 +116,9 @@ func (v Verify) Run(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	if err := run.timestamps(ctx, chain, entries); err != nil {
+		return nil, err
+	}
+	if err := run.said(ctx, entries); err != nil {
 		return nil, err
 	}
 	run.finish()

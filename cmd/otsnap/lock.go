@@ -65,8 +65,9 @@ func (a *app) lockExtendCommand() *cobra.Command {
 		Use:   "extend ARCHIVE --until DATE|--retain PERIOD --lock MODE",
 		Short: "Lock snapshots longer, or more firmly",
 		Long: `Lock snapshots longer, or more firmly: their own objects, and all they need to be
-read, which are the archive's own and every manifest before theirs. A lock is never
-made shorter or weaker. What an interrupted run has done is not done again. Nobody
+read, which are the archive's own and every manifest before theirs, and what was said
+about them later: notarizations, time stamps, receipts. A lock is never made shorter
+or weaker. What an interrupted run has done is not done again. Nobody
 can undo a compliance lock.
 
 The signed manifests keep what was asked at the export. In OSS the bucket is locked
@@ -124,8 +125,9 @@ func (a *app) lockHoldCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hold ARCHIVE",
 		Short: "Put a legal hold on snapshots, or take it off",
-		Long: `Put a legal hold on snapshots and all they need to be read, or take it off with
---off. A hold keeps objects beyond the date of their lock, for as long as it is on.`,
+		Long: `Put a legal hold on snapshots, all they need to be read and what was said about
+them later, or take it off with --off. A hold keeps objects beyond the date of their
+lock, for as long as it is on.`,
 		Example: `  otsnap lock hold 's3://BUCKET/shop?region=eu-central-1' --snapshot 17
   otsnap lock hold 's3://BUCKET/shop?region=eu-central-1' --snapshot 17 --off`,
 		Args: arguments([]string{"ARCHIVE"}, 0),
@@ -168,8 +170,13 @@ func printLocks(w io.Writer, r *snapshot.LockReport) {
 	for _, s := range r.Snapshots {
 		t.Row(n(s.Seq), s.Snapshot, page.Retention(s.Signed), n(s.Objects), n(s.Compliance), n(s.Governance), n(s.Unlocked), n(s.Held), dash(s.Earliest))
 	}
-	if x := r.Needed; x.Objects > 0 {
-		t.Row("", "needed by them", "", n(x.Objects), n(x.Compliance), n(x.Governance), n(x.Unlocked), n(x.Held), dash(x.Earliest))
+	for _, other := range []struct {
+		what string
+		snapshot.Locks
+	}{{"needed by them", r.Needed}, {"said of them later", r.Said}} {
+		if x := other.Locks; x.Objects > 0 {
+			t.Row("", other.what, "", n(x.Objects), n(x.Compliance), n(x.Governance), n(x.Unlocked), n(x.Held), dash(x.Earliest))
+		}
 	}
 	t.Print(w)
 	switch r.Kind {

@@ -40,7 +40,8 @@ a problem (exit code 10); see otsnap notarize --help.
 
 With --retention the lock of every object, as the store tells, is compared with
 the signed one, and what was laid over an object, a newer version or a delete
-marker, is a finding: the exit code is 17. Without it such things are notes.
+marker, is a finding: the exit code is 17. Without it such things are notes. That
+covers what was said about snapshots later: notarizations, time stamps, receipts.
 
 With --tsa-ca time stamps (otsnap timestamp) are checked, and for each snapshot the
 earliest time is told at which it was there, by a time stamp over it or over a later
