@@ -36,6 +36,9 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "sdk" {
 		return runSDK(ctx, args[1:])
 	}
+	if len(args) > 0 && args[0] == "export" {
+		return runProfiled(ctx, args[1:])
+	}
 	onlyStores := flag.Bool("stores", false, "measure object storage alone")
 	writers := flag.String("writer", "", "measure the writing of chunks alone, with the tables of the archive in this `folder`")
 	flights := flag.String("flights", "", "`file` of flights; by default it is fetched by npm")
@@ -77,6 +80,9 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if err := report(steps, b.rawBytes, b.storedBytes); err != nil {
+		return err
+	}
+	if err := b.shares(ctx, sample.Flights); err != nil {
 		return err
 	}
 	if err := benchWriter(ctx, filepath.Join(dir, "archive")); err != nil {
