@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/otsnap/otsnap/archive"
@@ -124,23 +125,8 @@ func (v *verifier) timestamps(ctx context.Context, chain, verified []Entry) erro
 	if v.Stamps == nil || len(verified) == 0 {
 		return nil
 	}
-	found, err := v.Archive.timestamps(ctx, manifest.TimestampFolder+"/")
+	all, err := v.Archive.stamped(ctx, v.Stamps, chain[verified[0].Manifest.Seq-1:])
 	if err != nil {
-		return err
-	}
-	var all []stamped
-	first := verified[0].Manifest.Seq
-	for _, e := range chain[first-1:] {
-		for _, n := range found[e.Manifest.Seq] {
-			all = append(all, stamped{over: e, name: manifest.TimestampName(e.Manifest.Seq, n)})
-		}
-	}
-	group, within := errgroup.WithContext(ctx)
-	group.SetLimit(fetchers)
-	for i := range all {
-		group.Go(func() error { return v.stamp(within, &all[i]) })
-	}
-	if err := group.Wait(); err != nil {
 		return fmt.Errorf("snapshot: verify: %w", err)
 	}
 	v.report.Timestamps = proven(verified, all)
@@ -148,9 +134,29 @@ func (v *verifier) timestamps(ctx context.Context, chain, verified []Entry) erro
 	return nil
 }
 
-// stamp looks at one object.
-func (v *verifier) stamp(ctx context.Context, s *stamped) error {
-	data, err := archive.ReadAll(ctx, v.Archive.Store, s.name, manifest.MaxTimestamp)
+// stamped looks at all that may be time stamps over a part of the chain.
+func (a *Archive) stamped(ctx context.Context, check StampCheck, chain []Entry) ([]stamped, error) {
+	found, err := a.timestamps(ctx, manifest.TimestampFolder+"/")
+	if err != nil {
+		return nil, err
+	}
+	var all []stamped
+	for _, e := range chain {
+		for _, n := range found[e.Manifest.Seq] {
+			all = append(all, stamped{over: e, name: manifest.TimestampName(e.Manifest.Seq, n)})
+		}
+	}
+	group, within := errgroup.WithContext(ctx)
+	group.SetLimit(fetchers)
+	for i := range all {
+		group.Go(func() error { return all[i].look(within, a.Store, check) })
+	}
+	return all, group.Wait()
+}
+
+// look reads one object.
+func (s *stamped) look(ctx context.Context, store archive.Store, check StampCheck) error {
+	data, err := archive.ReadAll(ctx, store, s.name, manifest.MaxTimestamp)
 	switch {
 	case isNotExist(err), errors.Is(err, manifest.ErrLimit), errors.Is(err, archive.ErrFrozen):
 		s.wrong = err
@@ -158,7 +164,7 @@ func (v *verifier) stamp(ctx context.Context, s *stamped) error {
 	case err != nil:
 		return err
 	}
-	said, err := v.Stamps(data, s.over.Digest)
+	said, err := check(data, s.over.Digest)
 	if err != nil {
 		s.wrong = err
 		return nil
@@ -211,4 +217,92 @@ func (v *verifier) noteStamps(verified []Entry, all []stamped) {
 				p.Seq, began, p.Proof.Object, p.Proof.Time)
 		}
 	}
+}
+
+// NoTimeError says that nothing proves when a snapshot was there. It is
+// manifest.ErrUntrusted.
+type NoTimeError struct {
+	Seq    int64
+	Proven int64 // the newest snapshot before it of which something does; 0: none
+	text   string
+}
+
+func (e *NoTimeError) Error() string        { return e.text }
+func (e *NoTimeError) Is(target error) bool { return target == manifest.ErrUntrusted }
+
+// RequireTimestamp returns the Requirement of a proven time: a time stamp that is good by
+// check, over the snapshot or over a later one of its chain; else it is a *NoTimeError.
+// What it reads of an archive, once, it answers from for all snapshots of that.
+func RequireTimestamp(check StampCheck) Requirement {
+	var mu sync.Mutex
+	var of *Archive
+	var read *times
+	return func(ctx context.Context, a *Archive, e Entry) (met string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if of != a || !read.know(e) {
+			if read, err = a.times(ctx, check); err != nil {
+				return "", err
+			}
+			of = a
+		}
+		return read.of(e)
+	}
+}
+
+// times are the proven times of all snapshots of an archive.
+type times struct {
+	chain []Entry
+	*TimestampReport
+	wrong []stamped
+}
+
+func (a *Archive) times(ctx context.Context, check StampCheck) (*times, error) {
+	chain, err := a.chain(ctx)
+	if err != nil && (len(chain) == 0 || !IsVerdict(err)) { // what is wrong after them is for others to say
+		return nil, err
+	}
+	all, err := a.stamped(ctx, check, chain)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: time stamps: %w", err)
+	}
+	t := &times{chain: chain, TimestampReport: proven(chain, all)}
+	for _, s := range all {
+		if s.wrong != nil {
+			t.wrong = append(t.wrong, s)
+		}
+	}
+	return t, nil
+}
+
+func (t *times) know(e Entry) bool {
+	return e.Manifest.Seq <= int64(len(t.chain)) && t.chain[e.Manifest.Seq-1].Digest == e.Digest
+}
+
+func (t *times) of(e Entry) (met string, err error) {
+	seq := e.Manifest.Seq
+	if t.know(e) {
+		if p := t.Snapshots[seq-1].Proof; p != nil {
+			return fmt.Sprintf("snapshot %d was there at %s, by %s, serial %s, over snapshot %d (%s)", seq, p.Time, p.TSA, p.Serial, p.Over, p.Object), nil
+		}
+	}
+	missing := &NoTimeError{Seq: seq, text: fmt.Sprintf("nothing proves when snapshot %d was there: no good time stamp is over it or over a later one", seq)}
+	for _, p := range t.Snapshots[:min(seq-1, int64(len(t.Snapshots)))] {
+		if p.Proof != nil {
+			missing.Proven = p.Seq
+		}
+	}
+	reasons := 0
+	for _, s := range t.wrong {
+		if s.over.Manifest.Seq < seq {
+			continue
+		}
+		if reasons++; reasons <= maxReasons {
+			missing.text += fmt.Sprintf("; %s is none: %v", s.name, s.wrong)
+		}
+	}
+	if reasons > maxReasons {
+		missing.text += fmt.Sprintf("; and %d more objects that are none", reasons-maxReasons)
+	}
+	return "", missing
 }

@@ -158,6 +158,9 @@ func TestTimestampsThatCannotBeRead(t *testing.T) {
 	if _, err := (snapshot.Verify{Archive: a, Stamps: checkPlainStamp}).Run(t.Context()); !errors.Is(err, archive.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
+	if _, err := snapshot.RequireTimestamp(checkPlainStamp)(t.Context(), a, chain[0]); !errors.Is(err, archive.ErrUnavailable) || snapshot.IsVerdict(err) {
+		t.Errorf("where they are required: %v", err)
+	}
 	if _, err := (snapshot.Verify{Archive: a}).Run(t.Context()); err != nil {
 		t.Errorf("a verification that does not look at them: %v", err)
 	}
@@ -176,5 +179,42 @@ func TestTimestampsAreLocked(t *testing.T) {
 	info, err := vault.Inspect(t.Context(), name)
 	if want := (archive.Lock{Mode: archive.Compliance, Until: now.AddDate(7, 0, 0)}); err != nil || !info.Lock.Covers(want) {
 		t.Errorf("got %+v, %v", info.Lock, err)
+	}
+}
+
+func TestAProvenTimeIsRequired(t *testing.T) {
+	a, chain := stampable(t, new(archivetest.Memory))
+	for _, step := range []struct {
+		stamp  int   // this snapshot
+		proven int64 // up to which then
+	}{{0, 0}, {1, 1}, {2, 2}, {3, 3}} {
+		if step.stamp > 0 {
+			stampAt(t, a, chain[step.stamp-1], time.Now())
+		}
+		verified := snapshot.Verify{Archive: a, Require: []snapshot.Requirement{snapshot.RequireTimestamp(checkPlainStamp)}}
+		report, err := verified.Run(t.Context())
+		if report == nil || len(report.Problems) != 3-int(step.proven) || errors.Is(err, manifest.ErrUntrusted) != (step.proven < 3) {
+			t.Errorf("stamped %d: %v", step.stamp, err)
+		}
+		for _, e := range chain {
+			met, err := snapshot.RequireTimestamp(checkPlainStamp)(t.Context(), a, e)
+			var missing *snapshot.NoTimeError
+			switch seq := e.Manifest.Seq; {
+			case seq <= step.proven && (err != nil || !strings.Contains(met, fmt.Sprintf("snapshot %d was there at ", seq))):
+				t.Errorf("stamped %d: snapshot %d: %q, %v", step.stamp, seq, met, err)
+			case seq > step.proven && (!errors.As(err, &missing) || missing.Seq != seq || missing.Proven != step.proven):
+				t.Errorf("stamped %d: snapshot %d: %q, %+v", step.stamp, seq, met, missing)
+			}
+		}
+	}
+	// One over the newest covers all; what is wrong elsewhere is told, and proves nothing.
+	a, chain = stampable(t, new(archivetest.Memory))
+	put(t, a.Store, manifest.TimestampName(2, 1), []byte("rubbish"))
+	if _, err := snapshot.RequireTimestamp(checkPlainStamp)(t.Context(), a, chain[1]); err == nil || !strings.Contains(err.Error(), manifest.TimestampName(2, 1)+" is none: ") {
+		t.Errorf("with rubbish: %v", err)
+	}
+	stampAt(t, a, chain[2], time.Now())
+	if _, err := snapshot.RequireTimestamp(checkPlainStamp)(t.Context(), a, chain[0]); err != nil {
+		t.Errorf("under a later one: %v", err)
 	}
 }

@@ -34,7 +34,7 @@ type catOptions struct {
 	out      string
 	limit    int64
 	workers  int
-	require  requireFlag
+	require  requireFlags
 }
 
 func (a *app) catCommand() *cobra.Command {
@@ -100,7 +100,7 @@ name, ts, type, value.`,
 	o.keys.add(cmd)
 	addSnapshotFlag(cmd, &o.snapshot, "the newest")
 	addWorkersFlag(cmd, &o.workers)
-	o.require.add(cmd)
+	o.require.add(cmd, forRequired)
 	cmd.Flags().StringVar(&o.where, "where", "", "`CONDITION` rows have to meet, as total > 100; see above")
 	cmd.Flags().StringSliceVar(&o.columns, "columns", nil, "cells to print, as `NAMES` or globs with commas between (default: all); rows without any are printed too")
 	cmd.Flags().StringVar(&o.versions, "versions", "newest", "`WHICH` versions of a cell: newest or all")
@@ -130,6 +130,9 @@ func (o *catOptions) check(cmd *cobra.Command, json bool) error {
 		return usage(cmd, "--where: the condition is empty")
 	}
 	if _, err := o.filter(); err != nil {
+		return err
+	}
+	if err := o.require.ready(cmd); err != nil {
 		return err
 	}
 	return o.keys.check(cmd)

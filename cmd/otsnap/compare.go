@@ -14,7 +14,7 @@ type compareOptions struct {
 	snapshot    string
 	tables      []string
 	rename      renames
-	require     requireFlag
+	require     requireFlags
 	suppress    []string
 	workers     int
 	receipt     receiptFlags
@@ -39,6 +39,9 @@ list (see: otsnap restore --help); any that is there differs, and is not named.`
 			if err := o.receipt.check(cmd); err != nil {
 				return err
 			}
+			if err := o.require.ready(cmd); err != nil {
+				return err
+			}
 			return a.compare(cmd.Context(), args[0], args[1], o)
 		},
 	}
@@ -47,7 +50,7 @@ list (see: otsnap restore --help); any that is there differs, and is not named.`
 	addSnapshotFlag(cmd, &o.snapshot, "the newest")
 	addTableFlag(cmd, &o.tables)
 	addRenameFlag(cmd, &o.rename)
-	o.require.add(cmd)
+	o.require.add(cmd, forRequired)
 	addSuppressFlag(cmd, &o.suppress)
 	addWorkersFlag(cmd, &o.workers)
 	o.receipt.add(a, cmd)

@@ -24,7 +24,7 @@ type restoreOptions struct {
 	instance  instanceFlags
 	snapshot  string
 	tables    []string
-	require   requireFlag
+	require   requireFlags
 	rename    renames
 	keys      keyFlags
 	where     string
@@ -109,7 +109,7 @@ export; it needs to create, describe, update, write and read tables.`,
 	addSnapshotFlag(cmd, &o.snapshot, "the newest")
 	addTableFlag(cmd, &o.tables)
 	addRenameFlag(cmd, &o.rename)
-	o.require.add(cmd)
+	o.require.add(cmd, forRequired)
 	o.keys.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.where, "where", "", "only rows of which this `CONDITION` is true; see: otsnap cat --help")
@@ -153,6 +153,9 @@ func (o *restoreOptions) check(cmd *cobra.Command) error {
 		}
 	}
 	if err := o.receipt.check(cmd); err != nil {
+		return err
+	}
+	if err := o.require.ready(cmd); err != nil {
 		return err
 	}
 	return o.keys.check(cmd)

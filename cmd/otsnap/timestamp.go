@@ -40,7 +40,9 @@ manifest and this request, and that the TSA's certificate is for time stamps and
 leads to one in the --tsa-ca file. Without that file the answer is checked against
 nothing but itself. Several --tsa are tried in order; the first that answers well wins.
 
-Time stamps are read by otsnap verify --tsa-ca FILE, and by openssl. A certificate
+Time stamps are read by otsnap verify --tsa-ca FILE, and by openssl. Readers ask for
+them by --require timestamp: otsnap verify, restore, compare and cat then refuse what
+has no proven time. A certificate
 that has expired since is as good for otsnap; openssl wants to be told as of when,
 by -attime and the seconds since 1970.`,
 		Example: `  otsnap timestamp /backup/shop --tsa http://tsa.example.org/tsr --tsa-ca tsa-ca.pem

@@ -14,11 +14,10 @@ type verifyOptions struct {
 	snapshot string
 	tables   []string
 	level    string
-	require  requireFlag
+	require  requireFlags
 	workers  int
 
 	retention bool
-	tsaCA     caFlag
 	receipt   receiptFlags
 }
 
@@ -45,7 +44,8 @@ covers what was said about snapshots later: notarizations, time stamps, receipts
 
 With --tsa-ca time stamps (otsnap timestamp) are checked, and for each snapshot the
 earliest time is told at which it was there, by a time stamp over it or over a later
-one. A time stamp that is no good is a note: anybody may have put it.
+one. A time stamp that is no good is a note: anybody may have put it. With --require
+timestamp a snapshot without a proven time is a problem (exit code 10).
 
 With --receipt and --record the run leaves a signed receipt of what it covered and
 found, also if it found problems; see otsnap receipts --help.`,
@@ -61,6 +61,9 @@ found, also if it found problems; see otsnap receipts --help.`,
 			if err := o.receipt.check(cmd); err != nil {
 				return err
 			}
+			if err := o.require.ready(cmd); err != nil {
+				return err
+			}
 			return a.verify(cmd.Context(), args[0], o)
 		},
 	}
@@ -68,11 +71,10 @@ found, also if it found problems; see otsnap receipts --help.`,
 	addSnapshotFlag(cmd, &o.snapshot, "all of them")
 	addTableFlag(cmd, &o.tables)
 	addWorkersFlag(cmd, &o.workers)
-	o.require.add(cmd)
+	o.require.add(cmd, "time stamps have to lead to; they are checked then")
 	cmd.Flags().StringVar(&o.level, "level", snapshot.Hashes.String(), "how deep: objects, hashes or rows")
 	o.receipt.add(a, cmd)
 	cmd.Flags().BoolVar(&o.retention, "retention", false, "compare the locks of all objects with the signed ones")
-	o.tsaCA.add(cmd, "time stamps have to lead to; they are checked then")
 	return cmd
 }
 
@@ -84,10 +86,6 @@ func (a *app) verify(ctx context.Context, location string, o verifyOptions) erro
 	level, err := snapshot.ParseLevel(o.level)
 	if err != nil {
 		return misused("--level: %w", err)
-	}
-	roots, err := o.tsaCA.roots()
-	if err != nil {
-		return err
 	}
 	signing, err := a.signers(ctx, o.receipt.keys, o.archive.giveUpAfter)
 	if err != nil {
@@ -106,7 +104,7 @@ func (a *app) verify(ctx context.Context, location string, o verifyOptions) erro
 	defer shown.Close()
 	report, err := snapshot.Verify{
 		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Level: level, Retention: o.retention, Require: o.require.all(),
-		Stamps: stampCheck(roots), Workers: o.workers, Now: a.now, Progress: shown.Event,
+		Stamps: stampCheck(o.require.roots), Workers: o.workers, Now: a.now, Progress: shown.Event,
 	}.Run(ctx)
 	shown.Close()
 	return a.conclude(ctx, from, report, receipt.keep(ctx, report, err))
