@@ -42,9 +42,8 @@ nothing but itself. Several --tsa are tried in order; the first that answers wel
 
 Time stamps are read by otsnap verify --tsa-ca FILE, and by openssl. Readers ask for
 them by --require timestamp: otsnap verify, restore, compare and cat then refuse what
-has no proven time. A certificate
-that has expired since is as good for otsnap; openssl wants to be told as of when,
-by -attime and the seconds since 1970.`,
+has no proven time. A certificate that has expired since is as good for otsnap;
+openssl wants to be told as of when, by -attime and the seconds since 1970.`,
 		Example: `  otsnap timestamp /backup/shop --tsa http://tsa.example.org/tsr --tsa-ca tsa-ca.pem
   otsnap timestamp 's3://BUCKET/shop?region=eu-central-1' --tsa https://one.example/ --tsa http://two.example/ --tsa-ca both.pem
   openssl ts -verify -data manifests/00000017.dsse.json -in timestamps/00000017-1.tsr -CAfile tsa-ca.pem`,

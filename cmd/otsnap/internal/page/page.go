@@ -136,6 +136,19 @@ func Result(t snapshot.TableReport) string {
 	return "equal"
 }
 
+// Level is what a notary did before signing, for people.
+func (v view) Level(level string) string {
+	switch level {
+	case snapshot.AtExport:
+		return "signed at the export, read nothing again"
+	case manifest.NotarizedHashes:
+		return "hashed every byte"
+	case manifest.NotarizedRows:
+		return "rebuilt and hashed every row"
+	}
+	return console.Printable(level)
+}
+
 func (v view) Retention(r manifest.Retention) string { return Retention(r) }
 
 // Retention says how a snapshot is to be retained, as it was signed.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -30,7 +31,13 @@ func made(t *testing.T, kind string) (string, Receipt) {
 		Tables:     []snapshot.TableReport{{Name: hostile, Target: hostile, Differences: []snapshot.Difference{{Table: hostile, Kind: "changed", Key: hostile, Cell: hostile, Signed: hostile, Live: hostile}}}},
 		BySnapshot: []snapshot.SnapshotReport{{Snapshot: hostile, SignedBy: []string{hostile}, Seen: &snapshot.Seen{Locks: &snapshot.Locks{}}}},
 		Retention:  &snapshot.RetentionReport{},
-		Plan:       &snapshot.PlanSummary{Mode: hostile},
+		Notarized: []snapshot.NotarizedBy{{Seq: 7, Snapshot: hostile, Notarizations: []snapshot.Notarized{
+			{By: []string{hostile}, Level: hostile, At: now, Name: hostile},
+		}}},
+		Timestamps: &snapshot.TimestampReport{Snapshots: []snapshot.ProvenTime{{Seq: 7, Snapshot: hostile, Proof: &snapshot.Proof{
+			Stamp: snapshot.Stamp{Time: now, Accuracy: hostile, TSA: hostile, Serial: hostile, Policy: hostile}, Over: 8, Object: hostile,
+		}}}},
+		Plan: &snapshot.PlanSummary{Mode: hostile},
 	}
 	raw, err := manifest.NewRaw(report)
 	if err != nil {
@@ -79,6 +86,73 @@ func TestThePageIsInertAndStandsAlone(t *testing.T) {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: the page lacks %q", kind, want)
 			}
+		}
+	}
+}
+
+// table returns the rows of the table under a heading, each as the text of its cells; nil
+// where there is no such heading.
+func table(page, heading string) (rows [][]string) {
+	_, part, ok := strings.Cut(page, "<h2>"+heading+"</h2>")
+	if !ok {
+		return nil
+	}
+	part, _, _ = strings.Cut(part, "</table>")
+	tags := regexp.MustCompile("<[^>]*>")
+	for _, row := range strings.Split(part, "<tr>")[1:] {
+		var cells []string
+		for _, cell := range regexp.MustCompile(`(?s)<t[hd][^>]*>(.*?)</t[hd]>`).FindAllStringSubmatch(row, -1) {
+			cells = append(cells, html.UnescapeString(tags.ReplaceAllString(cell[1], "")))
+		}
+		rows = append(rows, cells)
+	}
+	return rows
+}
+
+// TestThePageSaysWhoNotarizedAndWhatTimesAreProven, and has no such part if the report
+// has none.
+func TestThePageSaysWhoNotarizedAndWhatTimesAreProven(t *testing.T) {
+	at := manifest.At(time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC))
+	report := &snapshot.Report{
+		Kind: "verify", Snapshots: 2,
+		Notarized: []snapshot.NotarizedBy{{Seq: 1, Snapshot: "one", Notarizations: []snapshot.Notarized{
+			{By: []string{"auditor", "bank"}, Level: manifest.NotarizedRows, At: at, Name: "notarizations/00000001-1.dsse.json"},
+			{By: []string{"clerk"}, Level: snapshot.AtExport, At: at, Name: "manifests/00000001.dsse.json"},
+		}}},
+		Timestamps: &snapshot.TimestampReport{Objects: 3, Good: 1, Snapshots: []snapshot.ProvenTime{
+			{Seq: 1, Snapshot: "one", Proof: &snapshot.Proof{Stamp: snapshot.Stamp{Time: at, Accuracy: "1.5s", TSA: "CN=tsa", Serial: "0x7"}, Over: 2, Object: "timestamps/00000002-1.tsr"}},
+			{Seq: 3, Snapshot: "three"},
+		}},
+	}
+	shown := func(report *snapshot.Report) string {
+		raw, err := manifest.NewRaw(report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := (Receipt{Receipt: &manifest.Receipt{Kind: "verify", Started: at, Finished: at, Report: raw}}).Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	text := shown(report)
+	for heading, want := range map[string][][]string{
+		"Who notarized": {
+			{"Number", "Snapshot", "Notary", "When", "Level", "Signature"},
+			{"1", "one", "auditor, bank", "2026-11-22T10:00:00Z", "rebuilt and hashed every row", "notarizations/00000001-1.dsse.json"},
+			{"1", "one", "clerk", "2026-11-22T10:00:00Z", "signed at the export, read nothing again", "manifests/00000001.dsse.json"},
+		},
+		"Proven times": {
+			{"Number", "Snapshot", "Was there at", "Said by", "Serial", "Over number", "Time stamp"},
+			{"1", "one", "2026-11-22T10:00:00Z, give or take 1.5s", "CN=tsa", "0x7", "2", "timestamps/00000002-1.tsr"},
+			{"3", "three", "not proven"},
+		},
+	} {
+		if got := table(text, heading); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %q, want %q", heading, got, want)
+		}
+		if got := table(shown(&snapshot.Report{Kind: "verify"}), heading); got != nil {
+			t.Errorf("%s of a report without: %q", heading, got)
 		}
 	}
 }
