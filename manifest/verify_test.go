@@ -73,13 +73,16 @@ func runScript(t *testing.T, dir string, args ...string) (string, int) {
 
 func TestScriptAcceptsAGoodArchive(t *testing.T) {
 	dir, _, trust := writeArchive(t)
+	for _, name := range []string{NotarizationName(1, 1), NotarizationName(2, 1), TimestampName(2, 1), TimestampFolder + "/README.tsr", HeadName(trust.Archive, 1, 1)} {
+		writeObject(t, dir, name, []byte("not looked at"))
+	}
 	out, code := runScript(t, dir, trust.Archive.String(), fmt.Sprint(trust.Seq), trust.Head.String())
 	if code != 0 {
 		t.Fatalf("exit code %d:\n%s", code, out)
 	}
 	for _, want := range []string{
 		"ok  README.md", "ok  manifest 2", "table orders: 4 chunks, Merkle root", "table users: 0 chunks, Merkle root",
-		fmt.Sprintf("newest   2 %s", trust.Head),
+		fmt.Sprintf("newest   2 %s", trust.Head), "beside   2 notarizations, 1 time stamps, 0 receipts, none of them checked",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("output has no %q:\n%s", want, out)
@@ -159,8 +162,8 @@ func TestScriptRefusesATamperedArchive(t *testing.T) {
 			linked(chunk)(t, dir, f)
 			remove(chunk+".there")(t, dir, f)
 		}},
-		{"a manifest of 9 MiB", 13, "has more than 8388608 bytes", grown(ManifestName(1), 9<<20)},
-		{"a policy of 65 KiB", 13, "has more than 65536 bytes", grown(PolicyName(1), 65<<10)},
+		{"a manifest of 9 MiB", 15, "has more than 8388608 bytes", grown(ManifestName(1), 9<<20)},
+		{"a policy of 65 KiB", 15, "has more than 65536 bytes", grown(PolicyName(1), 65<<10)},
 		{"not an envelope", 13, "is not an envelope", edit(ManifestName(1), `"payload"`, `"payl0ad"`)},
 		{"empty file", 13, "is not an envelope", func(t *testing.T, dir string, _ *fixture) {
 			writeObject(t, dir, ManifestName(1), nil)
@@ -340,6 +343,14 @@ func TestScriptFollowsThePolicy(t *testing.T) {
 			s.sealed = must(Seal(t.Context(), s.manifest, f.stranger, f.notary))(t)
 			writeSnapshot(t, dir, &s)
 		}},
+		{"a key from that manifest on", 0, "ok  manifest 2", windowed(2, true)},
+		{"a manifest by a key from the next one on", 10, "manifests/00000002.dsse.json is signed by 1 trusted keys, 2 needed; missing exporter-prod; ok notary; void exporter-2", windowed(3, true)},
+		{"pages by a key from the next one on", 10, "plan.dsse.json is signed by 0 trusted keys, 1 needed; missing exporter-prod; void exporter-2", windowed(3, false)},
+		{"a thousand versions and one", 15, "the policy has more than 1000 versions", func(t *testing.T, dir string, _ *fixture) {
+			for version := int64(3); version <= MaxPolicies+1; version++ {
+				writeObject(t, dir, PolicyName(version), nil)
+			}
+		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -351,6 +362,23 @@ func TestScriptFollowsThePolicy(t *testing.T) {
 				t.Errorf("exit code %d, want %d and %q:\n%s", code, test.code, test.says, out)
 			}
 		})
+	}
+}
+
+// windowed puts a policy whose second exporter counts from a manifest on, and a second
+// snapshot all of which that one signed, or all but the manifest.
+func windowed(from int64, manifest bool) func(*testing.T, string, *fixture) {
+	return func(t *testing.T, dir string, f *fixture) {
+		next := f.rotated(t)
+		next.From, next.Keys[0].Revoked, next.Keys[2].From = 2, 0, from
+		sealed := f.sealNext(t, next, f.exporter, f.notary)
+		p := must(OpenNextPolicy(sealed, f.policy))(t)
+		writeObject(t, dir, PolicyName(2), sealed)
+		s := f.secondUnder(t, p.Digest(), f.stranger, f.notary)
+		if !manifest {
+			s.sealed = must(Seal(t.Context(), s.manifest, f.exporter, f.notary))(t)
+		}
+		writeSnapshot(t, dir, &s)
 	}
 }
 

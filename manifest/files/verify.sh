@@ -6,15 +6,17 @@
 #
 # ARCHIVE-ID is the digest of the archive's policy, as you noted it down outside
 # the archive. SEQ and HEAD are the number and the digest of the newest manifest
-# you have seen before, VERSION and POLICY those of the newest policy. Without them, whoever could replace the whole archive, or
-# hide its newest snapshots, could do so unnoticed; the script says so.
+# you have seen before, VERSION and POLICY those of the newest policy. Without
+# them, whoever could replace the whole archive, or hide its newest snapshots,
+# could do so unnoticed; the script says so.
 #
 # It checks signatures, the chain of manifests, every page, and the size and
-# digest of every object. It does not look into the Parquet objects.
+# digest of every object. It does not look into the Parquet objects, nor into what
+# was said later: notarizations, time stamps, receipts, which it counts.
 #
 # Exit codes: 0 good, 1 cannot run, 2 usage, 10 not signed as it must be,
 # 11 the chain is broken or ends too early, 12 something is missing, 13 something
-# is not what was signed, 16 a newer format.
+# is not what was signed, 15 something is over a limit, 16 a newer format.
 
 set -u -o pipefail
 export LC_ALL=C
@@ -22,6 +24,9 @@ export LC_ALL=C
 # Computing a Merkle root takes three processes a chunk; above this many chunks
 # in a table the root is left to faster tools.
 root_limit=2000
+
+# A policy has no more versions.
+policy_limit=1000
 
 zero=0000000000000000000000000000000000000000000000000000000000000000
 re_hash='^[0-9a-f]{64}$'
@@ -90,7 +95,7 @@ open_envelope() {
   doc=$1
   case $type in *policy*) most=65536 ;; esac
   check_there "$doc"
-  [ "$(($(wc -c <"$doc")))" -le "$most" ] || fail 13 "$doc has more than $most bytes"
+  [ "$(($(wc -c <"$doc")))" -le "$most" ] || fail 15 "$doc has more than $most bytes"
   jq -rs 'if length == 1 and (.[0]
     | (keys == ["payload", "payloadType", "signatures"])
       and (.signatures | type == "array" and length <= 16)
@@ -260,6 +265,7 @@ check_policy() {
     [[ $name =~ ^[0-9]{8}\.dsse\.json$ ]] || continue
     n=$((n + 1))
     [ "$((10#${name:0:8}))" = "$n" ] || fail 12 "version $n of the policy is missing, though $name is there"
+    [ "$n" -le "$policy_limit" ] || fail 15 "the policy has more than $policy_limit versions"
   done
   for ((version = 1; version <= n; version++)); do
     check_version "$version"
@@ -453,6 +459,13 @@ check_chain() {
   newest=$n head=$prev
 }
 
+# count FOLDER SUFFIX tells how many objects there have a number and that suffix.
+count() {
+  local file n=0
+  for file in "$1"/[0-9]*"$2"; do [ ! -f "$file" ] || n=$((n + 1)); done
+  printf '%d' "$n"
+}
+
 usage() {
   echo "usage: bash verify.sh [ARCHIVE-ID [SEQ HEAD [VERSION POLICY]]]" >&2
   exit 2
@@ -481,6 +494,7 @@ main() {
   echo "archive  $archive"
   echo "policy   $newest_policy ${policy_digest[newest_policy]}"
   echo "newest   $newest $head"
+  echo "beside   $(count notarizations .dsse.json) notarizations, $(count timestamps .tsr) time stamps, $(count receipts .dsse.json) receipts, none of them checked"
   echo "Everything the manifests name is here and is what was signed."
   if [ -z "$want_archive" ]; then
     echo "UNPROVEN: no archive id was given, so the policy itself, and with it every key,"
