@@ -594,7 +594,7 @@ var threats = []threat{
 		"a hole in the chain", "two manifests swapped", "the first manifest in place of the second", "the second manifest played again as the third",
 		"manifest/chain_test.go TestChainRefuses"}, nil},
 	{"hides by a delete marker, or a newer version on top", []string{
-		"snapshot/observe_test.go TestWhatIsLaidOverObjectsIsFound", "cmd/otsnap/compliance_test.go TestComplianceHoldsAgainstRoot",
+		"snapshot/observe_test.go TestWhatIsLaidOverObjectsIsFound", "snapshot/said_test.go TestWhatIsSaidOfASnapshotIsVerifiedToBeLocked", "cmd/otsnap/compliance_test.go TestComplianceHoldsAgainstRoot",
 		"archive/archivetest/versions.go TestVersions"}, nil},
 	{"cuts off the tail", []string{
 		"the newest snapshot hidden, and one was seen", "the newest snapshot hidden, and it was seen", "all snapshots hidden",
@@ -611,8 +611,9 @@ var threats = []threat{
 		"a next policy signed by one stolen key", "a next policy signed by the keys it brings",
 		"snapshot/policy_test.go TestPoliciesThatAreRefused", "snapshot/policy_test.go TestAttackerWithTheOldKey", "cmd/otsnap/testdata/policy-stolen.txtar"}, nil},
 	{"steals all keys that are needed", []string{
-		"a fork by all keys, and it was not seen before", "a fork by all keys, and the other was seen", "snapshot/anchor_test.go TestOneAnchorShowsACutTail"},
-		[]string{"RFC 3161 time stamps of the head are not built"}},
+		"a fork by all keys, and it was not seen before", "a fork by all keys, and the other was seen", "snapshot/anchor_test.go TestOneAnchorShowsACutTail",
+		"snapshot/timestamp_test.go TestTimestampsCoverEarlierSnapshots", "snapshot/timestamp_test.go TestTimestampsThatAreNone", "snapshot/timestamp_test.go TestAProvenTimeIsRequired",
+		"cmd/otsnap/internal/rfc3161/check_test.go TestBadStampsAreRefused", "cmd/otsnap/internal/rfc3161/check_test.go TestEveryByteCounts", "cmd/otsnap/testdata/timestamp.txtar"}, nil},
 	{"owns the exporting machine", []string{
 		"cmd/otsnap/roles_test.go TestRolesCanDoTheirWorkAndNoMore", "cmd/otsnap/roles_test.go TestPoliciesRemoveNothing", "manifest/policy_test.go TestOnlyExportersSignPagesAndPlans",
 		"snapshot/notarize_test.go TestADamagedSnapshotIsNotNotarized", "snapshot/notarize_test.go TestWhatIsNoNotarization",
@@ -620,8 +621,8 @@ var threats = []threat{
 	{"signs a malicious manifest", []string{
 		"signed: a chunk of 2^40 bytes", "signed: a negative count", "signed: a member twice", "signed: a count as 1e1", "signed: a count that is null", "signed: half a surrogate pair",
 		"signed: a path as the name of a chunk", "signed: a path as a digest", "signed: a chunk twice", "signed: chunks that overlap",
-		"manifest/golden_test.go TestBadFilesFailWithTheNamedError"},
-		[]string{"of a chunk whose footer names too narrow bounds, conditions leave out rows, and no level of verify holds the bounds to the rows"}},
+		"manifest/golden_test.go TestBadFilesFailWithTheNamedError",
+		"archive/claims_test.go TestBoundsThatHideAValueAreRefused", "archive/claims_test.go TestSelectionsOfAChunkThatLies", "archive/claims_test.go TestPagesAreHeldToTheirHeaders"}, nil},
 	{"plays tricks with envelopes", []string{
 		"a second payload", "a second payload in capitals", "base64 with line breaks", "an algorithm named in the envelope", "a page that is called a manifest",
 		"manifest/envelope_test.go TestEnvelopeIsStrict", "manifest/envelope_test.go TestNoDocumentPassesForAnother"}, nil},
