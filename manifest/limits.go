@@ -13,8 +13,8 @@ const (
 	MaxManifest = 8 << 20
 	MaxPage     = 8 << 20
 	MaxPlan     = 8 << 20
-	MaxPolicy   = 64 << 10
-	MaxStore    = 64 << 10
+	MaxPolicy   = 256 << 10 // 16 keys of ML-DSA-65 take 60 KB, and as many signatures 72 KB
+	MaxStore    = 256 << 10
 	MaxReceipt  = 16 << 20
 
 	// MaxHead and MaxNotarization are likewise.

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,5 +55,24 @@ open('small.pub', 'wb').write(mldsa.MLDSA44PrivateKey.generate().public_key().pu
 	}
 	if _, err := ParsePublicPEM(must(os.ReadFile(file("small.pub")))(t)); err == nil {
 		t.Error("a key of ML-DSA-44 is taken")
+	}
+}
+
+// TestAPolicyOfTheLargestKeysFits: all the keys there may be, of the largest kind, all of which sign.
+func TestAPolicyOfTheLargestKeysFits(t *testing.T) {
+	p := NewPolicy(testTime(0).Time, MaxKeys)
+	var signers []Signer
+	for i := range MaxKeys {
+		_, s, err := GenerateKey(MLDSA65)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Keys = append(p.Keys, NewPolicyKey(fmt.Sprintf("key-%d", i), Exporter, s.Key()))
+		signers = append(signers, s)
+	}
+	sealed := must(SealPolicy(t.Context(), p, signers...))(t)
+	id := must(PolicyID(sealed))(t)
+	if _, err := OpenPolicy(sealed, id); err != nil {
+		t.Errorf("%d bytes: %v", len(sealed), err)
 	}
 }

@@ -163,7 +163,7 @@ func TestScriptRefusesATamperedArchive(t *testing.T) {
 			remove(chunk+".there")(t, dir, f)
 		}},
 		{"a manifest of 9 MiB", 15, "has more than 8388608 bytes", grown(ManifestName(1), 9<<20)},
-		{"a policy of 65 KiB", 15, "has more than 65536 bytes", grown(PolicyName(1), 65<<10)},
+		{"a policy of 257 KiB", 15, "has more than 262144 bytes", grown(PolicyName(1), 257<<10)},
 		{"not an envelope", 13, "is not an envelope", edit(ManifestName(1), `"payload"`, `"payl0ad"`)},
 		{"empty file", 13, "is not an envelope", func(t *testing.T, dir string, _ *fixture) {
 			writeObject(t, dir, ManifestName(1), nil)

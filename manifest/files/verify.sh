@@ -93,7 +93,7 @@ holds() {
 open_envelope() {
   local type=$2 most=8388608
   doc=$1
-  case $type in *policy*) most=65536 ;; esac
+  case $type in *policy*) most=262144 ;; esac
   check_there "$doc"
   [ "$(($(wc -c <"$doc")))" -le "$most" ] || fail 15 "$doc has more than $most bytes"
   jq -rs 'if length == 1 and (.[0]

@@ -38,12 +38,19 @@ func FuzzXML(f *testing.F) {
 			if decodeXML(body, v) != nil {
 				continue
 			}
+			if name := reflect.ValueOf(v).Elem().FieldByName("XMLName"); name.IsValid() {
+				name.SetZero() // encoding/xml reads names with a prefix that it does not write
+			}
 			encoded, err := xml.Marshal(v)
 			if err != nil {
 				t.Fatalf("%T: %v", v, err)
 			}
 			again := reflect.New(reflect.TypeOf(v).Elem()).Interface()
-			if err := decodeXML(encoded, again); err != nil || !reflect.DeepEqual(v, again) {
+			err = decodeXML(encoded, again)
+			if name := reflect.ValueOf(again).Elem().FieldByName("XMLName"); name.IsValid() {
+				name.SetZero()
+			}
+			if err != nil || !reflect.DeepEqual(v, again) {
 				t.Errorf("%q: %+v, and then %+v, %v", body, v, again, err)
 			}
 		}
