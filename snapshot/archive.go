@@ -129,7 +129,7 @@ func vouched(ctx context.Context, store archive.Store, o manifest.Object) bool {
 func Open(ctx context.Context, store archive.Store, trust manifest.Trust) (*Archive, error) {
 	sealed, err := archive.ReadAll(ctx, store, manifest.PolicyName(1), manifest.MaxPolicy)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("snapshot: this is no archive: it has no %s: %w", manifest.PolicyName(1), err)
+		return nil, fmt.Errorf("snapshot: this is no archive: it has no %s: %w", manifest.PolicyName(1), fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: open archive: %w", err)

@@ -264,6 +264,34 @@ func TestTroubleWithTheStoreIsNoVerdict(t *testing.T) {
 	}
 }
 
+// TestABrokenVerificationSaysHowFarItCame, and is no verdict all the same.
+func TestABrokenVerificationSaysHowFarItCame(t *testing.T) {
+	v := newVictim(t)
+	chunks := 0
+	store := &archivetest.Faulty{Store: storeWith(t, v.objects), Cue: func(c archivetest.Call) archivetest.Fault {
+		if c.Op != "get" || !strings.HasSuffix(c.Name, ".parquet") {
+			return archivetest.None
+		}
+		if chunks++; chunks < 3 {
+			return archivetest.None
+		}
+		return archivetest.Before
+	}}
+	a := open(t, store, v.trust)
+	chain, err := a.Chain(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all int64
+	for _, e := range chain {
+		all += e.Manifest.Totals.Chunks
+	}
+	_, err = snapshot.Verify{Archive: a, Level: snapshot.Hashes, Workers: 1}.Run(t.Context())
+	if want := fmt.Sprintf("; until then 2 of %d chunks were good", all); !errors.Is(err, archive.ErrUnavailable) || isVerdict(err) || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("got %v, want it to end with %q", err, want)
+	}
+}
+
 func TestAnObjectNothingNamesIsNoted(t *testing.T) {
 	v := newVictim(t)
 	name := fmt.Sprintf("snapshots/%s/plain/r0000.7-000000.parquet", v.last.Manifest.Snapshot)

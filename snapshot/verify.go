@@ -72,6 +72,7 @@ type verifier struct {
 	reading     []job             // the chunks of the snapshot in work
 	snapshots   int               // in the archive
 	tables      int               // in the snapshots that are looked at
+	asked       int64             // chunks that are to be looked at
 
 	mu       sync.Mutex
 	report   *Report
@@ -105,7 +106,7 @@ func (v Verify) Run(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	if err := run.entries(ctx, entries); err != nil {
-		return nil, run.thawFirst(ctx, err)
+		return nil, run.broken(run.thawFirst(ctx, err))
 	}
 	if v.Retention && len(entries) > 0 {
 		if err := run.own(ctx, chain, entries); err != nil {
@@ -153,6 +154,18 @@ func (v Verify) one(ctx context.Context, e Entry) (report *Report, found, err er
 
 func stamp(now func() time.Time) manifest.Time {
 	return manifest.Time{Time: now().UTC().Truncate(time.Second)}
+}
+
+// broken adds to an error that is no verdict how far the run came.
+func (v *verifier) broken(err error) error {
+	if !errors.Is(err, archive.ErrUnavailable) || errors.Is(err, archive.ErrFrozen) || v.asked == 0 {
+		return err
+	}
+	var good int64
+	for _, t := range v.report.Tables {
+		good += t.Chunks
+	}
+	return fmt.Errorf("%w; until then %d of %d chunks were good", err, good, v.asked)
 }
 
 // newReport is a report on one snapshot.
@@ -204,6 +217,7 @@ func (v *verifier) entries(ctx context.Context, entries []Entry) error {
 			total += t.Totals.Chunks
 		}
 	}
+	v.asked = total
 	v.progress.begin("verify", total)
 	v.relaxed(entries)
 	for _, e := range entries {

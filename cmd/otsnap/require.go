@@ -94,6 +94,9 @@ func (o *opened) explainRequired(ctx context.Context, err error) error {
 		return err
 	}
 	notarize := fmt.Sprintf("have a notary read and countersign it: otsnap notarize ARCHIVE --snapshot %d --key KEY", missing.Seq)
+	if len(o.Policy.Notaries(missing.Seq)) == 0 {
+		notarize = fmt.Sprintf("give the policy a notary, otsnap policy propose ARCHIVE --add-key NAME=FILE:notary, and have that read and countersign it: otsnap notarize ARCHIVE --snapshot %d --key KEY", missing.Seq)
+	}
 	newest, failed := o.NewestNotarized(ctx, missing.Seq)
 	switch {
 	case failed != nil:

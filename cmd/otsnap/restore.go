@@ -235,6 +235,9 @@ func (o *restoreOptions) run(ctx context.Context, from *opened) (snapshot.Restor
 		err = o.require.check(ctx, from, entry)
 	}
 	if err != nil {
+		if !o.resume { // else there was a run before
+			err = fmt.Errorf("nothing was written: %w", err)
+		}
 		return snapshot.Restore{}, head, err
 	}
 	if err := from.unanchored(o.snapshot, entry); err != nil && !o.newest {
