@@ -28,6 +28,16 @@ var (
 	ErrUnavailable = errors.New("storage unavailable")
 )
 
+// NotObjectError says what stands where an object is to be and is none: in a
+// directory, a link or a device. There is no object of that name then,
+// [fs.ErrNotExist].
+type NotObjectError struct{ Name, What string }
+
+func (e *NotObjectError) Error() string { return e.Name + " is " + e.What + ", and no object" }
+
+// Is reports whether target is fs.ErrNotExist.
+func (e *NotObjectError) Is(target error) bool { return target == fs.ErrNotExist }
+
 // Store keeps write-once objects under slash-separated names. It is all otsnap
 // asks of object storage, and package archivetest holds every implementation to
 // it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/manifest"
 )
 
@@ -34,6 +35,10 @@ var (
 // missing turns the absence of a named object into ErrMissing, and leaves any
 // other error as it is.
 func missing(object string, err error) error {
+	var other *archive.NotObjectError
+	if errors.As(err, &other) {
+		return fmt.Errorf("%s: %w: %w", object, ErrMissing, other)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", object, ErrMissing)
 	}

@@ -142,7 +142,10 @@ func (s *Store) put(ctx context.Context, name string, body io.Reader) error {
 // vacant reports why name cannot be put, as far as can be seen beforehand.
 func (s *Store) vacant(name string) error {
 	_, err := s.lstat(name)
+	var other *archive.NotObjectError
 	switch {
+	case errors.As(err, &other):
+		return unavailable(errors.New(other.Error()))
 	case err == nil:
 		if err := s.syncFolders(path.Dir(name)); err != nil {
 			return unavailable(err)
@@ -307,7 +310,10 @@ func (s *Store) present(ctx context.Context, name string) error {
 		return err
 	}
 	info, err := s.lstat(name)
+	var other *archive.NotObjectError
 	switch {
+	case errors.As(err, &other):
+		return other
 	case err != nil:
 		return missing(err)
 	case info.IsDir():
@@ -339,7 +345,11 @@ func regular(name string, info fs.FileInfo) error {
 	if info.IsDir() || info.Mode().IsRegular() {
 		return nil
 	}
-	return fmt.Errorf("%s is neither a file nor a folder (%s), an archive has nothing else", name, info.Mode().Type())
+	what := "a device or the like"
+	if info.Mode().Type() == fs.ModeSymlink {
+		what = "a symbolic link"
+	}
+	return &archive.NotObjectError{Name: name, What: what}
 }
 
 // List yields objects in the byte order of their names. It holds the names in
@@ -404,6 +414,11 @@ func (w walk) visit(name string, entry fs.DirEntry) error {
 	}
 	if entry.IsDir() && strings.HasPrefix(w.prefix, name) {
 		return w.folder(name)
+	}
+	if info, err := entry.Info(); err == nil && strings.HasPrefix(w.prefix, name+"/") {
+		if err := regular(name, info); err != nil {
+			return unavailable(errors.New(err.Error())) // what is behind it is not this archive's, and nothing is no answer
+		}
 	}
 	if !strings.HasPrefix(name, w.prefix) {
 		return nil

@@ -231,9 +231,22 @@ func TestLinksAreRefused(t *testing.T) {
 				errs["Delete "+name] = s.Delete(t.Context(), name)
 			}
 			for op, err := range errs {
-				if !errors.Is(err, archive.ErrUnavailable) || !strings.Contains(err.Error(), "neither a file nor a folder") {
+				want := fs.ErrNotExist
+				if strings.HasPrefix(op, "Put") {
+					want = archive.ErrUnavailable
+				}
+				if !errors.Is(err, want) || !strings.Contains(err.Error(), "is a symbolic link, and no object") {
 					t.Errorf("%s: got %v, want a refusal", op, err)
 				}
+			}
+			for _, err := range s.List(t.Context(), "link/") {
+				if !errors.Is(err, archive.ErrUnavailable) {
+					t.Errorf("below the link: %v", err)
+				}
+				names = append(names, "and an error")
+			}
+			if len(names) != 2 {
+				t.Errorf("below the link there is nothing, and no error: %q", names)
 			}
 			if left, err := os.ReadDir(outside); err != nil || len(left) != 1 {
 				t.Errorf("outside there is %v, %v", left, err)
