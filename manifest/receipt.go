@@ -61,6 +61,39 @@ func OpenReceipt(sealed []byte, p *Policy) (*Receipt, []string, error) {
 	return r, names, nil
 }
 
+// OpenReceiptAfter is OpenReceipt for one that stands in the chain after a receipt that
+// names manifest seq: keys count for the newer of the two. With [MaxSeq] these are the
+// keys that no version of p revokes, whatever came before.
+func OpenReceiptAfter(sealed []byte, p *Policy, seq int64) (*Receipt, []string, error) {
+	r, _, err := OpenReceipt(sealed, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err := receiptKind.open(sealed)
+	if err != nil {
+		return nil, nil, err
+	}
+	_, own := r.about()
+	names, err := p.reporters(o, own, seq)
+	if err != nil {
+		return nil, nil, fmt.Errorf("manifest: receipt: %w", err)
+	}
+	return r, names, nil
+}
+
+// reporters returns the names of the keys that signed o, a receipt that names manifest
+// seq, and count where one before it names manifest before.
+func (p *Policy) reporters(o opened, seq, before int64) ([]string, error) {
+	names, err := p.endorsers(o, max(seq, before), anyRole)
+	if err == nil || before <= seq {
+		return names, err
+	}
+	if _, alone := p.endorsers(o, seq, anyRole); alone != nil {
+		return nil, err
+	}
+	return nil, untrusted("it does not count: it names manifest %d, a receipt before it names manifest %d, and for that no key that signed it counts any more", seq, before)
+}
+
 // OpenReceiptBy returns the receipt in sealed, which key must have signed: that of an
 // auditor, whom no policy names.
 func OpenReceiptBy(sealed []byte, key PublicKey) (*Receipt, error) {

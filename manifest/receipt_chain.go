@@ -70,7 +70,7 @@ func (c *ReceiptChain) read(number int64, sealed []byte) (*Receipt, []string, er
 		return nil, nil, invalid("%s holds receipt %d", ReceiptName(number), r.Number)
 	}
 	c.links[number] = receiptLink{Sum(sealed), r.Before, r.Prev}
-	names, err := c.policy.endorsers(o, max(seq, c.seq), anyRole)
+	names, err := c.policy.reporters(o, seq, c.seq)
 	return r, names, err
 }
 

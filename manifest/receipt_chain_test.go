@@ -111,6 +111,15 @@ func TestReceiptsOfARevokedKey(t *testing.T) {
 	if good, findings, junk := c.check(p); !slices.Equal(good, []int64{1, 2, 4, 6}) || findings != nil || !slices.Equal(junk, []int64{3, 5}) {
 		t.Errorf("good %d, findings %d, junk %d", good, findings, junk)
 	}
+	for _, test := range []struct {
+		number, after int64
+		counts        bool
+	}{{1, MaxSeq, true}, {2, 4, true}, {2, 5, false}, {2, MaxSeq, false}, {3, 0, false}, {5, 2, true}, {5, 7, false}} {
+		r, names, err := OpenReceiptAfter(c.objects[test.number], p, test.after)
+		if (err == nil) != test.counts || (r != nil) != test.counts || (len(names) == 1) != test.counts || err != nil && !errors.Is(err, ErrUntrusted) {
+			t.Errorf("receipt %d after manifest %d: %+v by %q, %v", test.number, test.after, r, names, err)
+		}
+	}
 	if good, findings, _ := c.without(map[int64][]byte{2: nil}).check(p); !slices.Equal(good, []int64{1, 4, 6}) || !slices.Equal(findings, []int64{4}) {
 		t.Errorf("without the second: good %d, findings %d", good, findings)
 	}

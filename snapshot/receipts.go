@@ -157,8 +157,9 @@ func (a *Archive) About(ctx context.Context, r *manifest.Receipt) error {
 // its place. Nobody's signature that counts is among the signers': ErrWish, and then
 // nothing is put.
 //
-// However many receipts there are, only the newest is read. Objects under later numbers
-// that are none are passed over, manifest.MaxTries of them at most.
+// However many receipts there are, only the newest is read, unless it depends on those
+// before it whether that counts: then all are. Objects under later numbers that are none
+// or do not count are passed over, manifest.MaxTries of them at most.
 func (a *Archive) AppendReceipt(ctx context.Context, r manifest.Receipt, now time.Time, signers ...manifest.Signer) (ReceiptEntry, error) {
 	e, err := a.appendReceipt(ctx, r, now, signers)
 	if err != nil {
@@ -187,17 +188,14 @@ func (a *Archive) appendReceipt(ctx context.Context, r manifest.Receipt, now tim
 			continue
 		}
 		r.Before, r.Prev = last.Number, last.Digest
-		put, err := a.putReceipt(ctx, r, now, signers)
+		put, err := a.putReceipt(ctx, r, last.seq(), now, signers)
 		if !errors.Is(err, fs.ErrExist) {
 			return put, err
 		}
-		there, err := a.receipt(ctx, r.Number)
-		if err != nil {
+		if last, junk, err = a.lastReceipt(ctx); err != nil { // somebody was quicker, or it is junk
 			return ReceiptEntry{}, err
 		}
-		if a.isReceipt(&there) { // somebody was quicker
-			last = there
-		}
+		r.Number = max(r.Number, last.Number)
 	}
 	return ReceiptEntry{}, fmt.Errorf("the names after %s are taken up to %s, by what is no receipt: %w",
 		manifest.ReceiptName(last.Number), manifest.ReceiptName(r.Number), manifest.ErrLimit)
@@ -212,22 +210,23 @@ func (a *Archive) MayRecord(seq int64, signers ...manifest.Signer) error {
 	return fmt.Errorf("snapshot: a receipt in the archive must be signed by a key of its policy that is not revoked; none of the %d given is one: %w", len(signers), ErrWish)
 }
 
-// putReceipt signs and puts one.
-func (a *Archive) putReceipt(ctx context.Context, r manifest.Receipt, now time.Time, signers []manifest.Signer) (ReceiptEntry, error) {
+// putReceipt signs and puts one, after a receipt that names manifest seq.
+func (a *Archive) putReceipt(ctx context.Context, r manifest.Receipt, seq int64, now time.Time, signers []manifest.Signer) (ReceiptEntry, error) {
 	sealed, err := manifest.SealReceipt(ctx, &r, signers...)
 	if err != nil {
 		return ReceiptEntry{}, err
 	}
 	e := ReceiptEntry{Number: r.Number, Digest: manifest.Sum(sealed), Sealed: sealed}
-	if !a.isReceipt(&e) {
+	if !a.isReceipt(&e, seq) {
 		return ReceiptEntry{}, fmt.Errorf("receipt %d would not be taken: %w", r.Number, e.Wrong)
 	}
 	return e, a.putOwn(ctx, manifest.ReceiptName(r.Number), sealed, now)
 }
 
-// Receipt reads the receipt with that number, without looking at those before it. If
-// there is no object with it, that is fs.ErrNotExist; if there is one that is no receipt of
-// the archive, the error says why.
+// Receipt reads the receipt with that number, and those before it where it depends on
+// them whether it counts; it does not tell what is wrong with them. If there is no object
+// with the number, that is fs.ErrNotExist; if there is one that is no receipt of the
+// archive, or does not count, the error says why.
 func (a *Archive) Receipt(ctx context.Context, number int64) (ReceiptEntry, error) {
 	e, err := a.receipt(ctx, number)
 	switch {
@@ -235,40 +234,97 @@ func (a *Archive) Receipt(ctx context.Context, number int64) (ReceiptEntry, erro
 		return ReceiptEntry{}, err
 	case errors.Is(e.Wrong, ErrMissing):
 		return ReceiptEntry{}, fmt.Errorf("snapshot: there is no %s: %w", manifest.ReceiptName(number), fs.ErrNotExist)
-	case a.isReceipt(&e):
+	case a.isReceipt(&e, manifest.MaxSeq):
 		return e, nil
-	case e.Wrong == nil:
-		e.Wrong = fmt.Errorf("it holds receipt %d: %w", e.Receipt.Number, manifest.ErrInvalid)
+	case e.Receipt != nil:
+		if e, err = a.inChain(ctx, number); err != nil {
+			return ReceiptEntry{}, err
+		}
 	}
-	return ReceiptEntry{}, fmt.Errorf("snapshot: %s is no receipt of this archive: %w", manifest.ReceiptName(number), e.Wrong)
+	if e.Receipt == nil {
+		return ReceiptEntry{}, fmt.Errorf("snapshot: %s is no receipt of this archive: %w", manifest.ReceiptName(number), e.Wrong)
+	}
+	e.Wrong = nil
+	return e, nil
 }
 
-// isReceipt reports whether the object is a receipt with its own number, and fills in
-// what it says, or why not.
-func (a *Archive) isReceipt(e *ReceiptEntry) bool {
+// inChain reads the receipts up to that number, and returns the object with it.
+func (a *Archive) inChain(ctx context.Context, number int64) (ReceiptEntry, error) {
+	for e, err := range a.Receipts(ctx) {
+		if err != nil || e.Number == number {
+			return e, err
+		}
+	}
+	return ReceiptEntry{}, fmt.Errorf("snapshot: %s was there, and is not any more: %w", manifest.ReceiptName(number), fs.ErrNotExist)
+}
+
+// isReceipt reports whether the object is a receipt with its own number that counts after
+// one that names manifest seq, and fills in what it says, or why not. One that would count
+// if nothing were before it has both.
+func (a *Archive) isReceipt(e *ReceiptEntry, seq int64) bool {
 	if e.Wrong != nil {
 		return false
 	}
-	e.Receipt, e.Keys, e.Wrong = manifest.OpenReceipt(e.Sealed, a.Policy)
-	return e.Wrong == nil && e.Receipt.Number == e.Number
+	if e.Receipt, e.Keys, e.Wrong = manifest.OpenReceipt(e.Sealed, a.Policy); e.Wrong != nil {
+		return false
+	}
+	if e.Receipt.Number != e.Number {
+		e.Wrong = fmt.Errorf("it holds receipt %d: %w", e.Receipt.Number, manifest.ErrInvalid)
+		e.Receipt = nil
+		return false
+	}
+	_, e.Keys, e.Wrong = manifest.OpenReceiptAfter(e.Sealed, a.Policy, seq)
+	return e.Wrong == nil
 }
 
-// lastReceipt returns the newest receipt, a zero entry where there is none, and the
-// numbers after it that have an object.
+// seq is the number of the manifest that it names, 0 of none.
+func (e ReceiptEntry) seq() int64 {
+	if e.Receipt == nil {
+		return 0
+	}
+	return e.Receipt.Seq
+}
+
+// lastReceipt returns the newest receipt that counts, a zero entry where there is none,
+// and the numbers after it that have an object.
 func (a *Archive) lastReceipt(ctx context.Context) (last ReceiptEntry, junk map[int64]bool, err error) {
 	numbers, err := a.receiptNumbers(ctx)
 	if err != nil {
 		return ReceiptEntry{}, nil, err
 	}
 	junk = map[int64]bool{}
+	good := int64(-1) // number of the newest that counts; -1: not known
 	for _, n := range slices.Backward(numbers) {
 		e, err := a.receipt(ctx, n)
-		if err != nil || a.isReceipt(&e) {
+		if err != nil || a.isReceipt(&e, manifest.MaxSeq) {
 			return e, junk, err
 		}
+		if e.Receipt != nil && good < 0 { // by a key that counted once
+			if good, err = a.lastInChain(ctx); err != nil {
+				return ReceiptEntry{}, nil, err
+			}
+		}
+		if n == good {
+			e.Wrong = nil
+			return e, junk, nil
+		}
 		if junk[n] = true; len(junk) > manifest.MaxTries {
-			return ReceiptEntry{}, nil, fmt.Errorf("the newest %d objects under %s/ are no receipts: %w", len(junk), manifest.ReceiptFolder, manifest.ErrLimit)
+			return ReceiptEntry{}, nil, fmt.Errorf("the newest %d objects under %s/ are no receipts that count: %w", len(junk), manifest.ReceiptFolder, manifest.ErrLimit)
 		}
 	}
 	return ReceiptEntry{}, junk, nil
+}
+
+// lastInChain is the number of the newest receipt that counts, 0 where there is none, by
+// reading all of them.
+func (a *Archive) lastInChain(ctx context.Context) (number int64, err error) {
+	for e, err := range a.Receipts(ctx) {
+		if err != nil {
+			return 0, err
+		}
+		if e.Receipt != nil {
+			number = e.Number
+		}
+	}
+	return number, nil
 }

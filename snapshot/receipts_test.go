@@ -150,6 +150,63 @@ func TestReceiptsAfterAKeyWasRevoked(t *testing.T) {
 	}
 }
 
+// TestAReceiptOfARevokedKeyDoesNotBreakTheChain has who holds a revoked key put one that
+// names a snapshot of before, and others go on.
+func TestAReceiptOfARevokedKeyDoesNotBreakTheChain(t *testing.T) {
+	r := newRotated(t)
+	first, err := r.archive.Find(t.Context(), "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	honest := appendReceipt(t, r.archive, "one", r.fresh)
+	forge := func(number int64) {
+		t.Helper()
+		f := *honest.Receipt
+		f.Host, f.Seq, f.Digest, f.Number, f.Before, f.Prev = "forged", 1, first.Digest, number, 0, manifest.Hash{}
+		sealed, err := manifest.SealReceipt(t.Context(), &f, r.old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, r.archive.Store, manifest.ReceiptName(number), sealed)
+	}
+	forge(2)
+	if e := appendReceipt(t, r.archive, "three", r.fresh); e.Number != 3 || e.Receipt.Before != 1 {
+		t.Errorf("receipt %d after %d", e.Number, e.Receipt.Before)
+	}
+	forge(4)
+	forge(5)
+	appendReceipt(t, r.archive, "six", r.fresh)
+	if got := readReceipts(t, r.archive); !got.is([]int64{1, 3, 6}, nil, []int64{2, 4, 5}) {
+		t.Errorf("got %+v", got)
+	}
+	if _, err := r.archive.Receipt(t.Context(), 2); !errors.Is(err, manifest.ErrUntrusted) || !strings.Contains(err.Error(), "does not count") {
+		t.Errorf("the forged one: %v", err)
+	}
+	if e, err := r.archive.Receipt(t.Context(), 3); err != nil || e.Receipt.Host != "three" || len(e.Keys) != 1 {
+		t.Errorf("an honest one: %+v, %v", e, err)
+	}
+}
+
+// TestReceiptsOfBeforeAKeyWasRevokedCount has an honest one of the old key come first.
+func TestReceiptsOfBeforeAKeyWasRevokedCount(t *testing.T) {
+	service := newService(t)
+	fillPlain(t, service.client("source"), "plain", 20)
+	a, old := newArchive(t, new(archivetest.Memory))
+	export(t, service, a, old, "plain")
+	appendReceipt(t, a, "old", old)
+	fresh := newKey(t)
+	apply(t, a, replaced(t, a, 2, old, fresh))
+	if e, err := a.Receipt(t.Context(), 1); err != nil || e.Receipt.Host != "old" || len(e.Keys) != 1 {
+		t.Errorf("the old one: %+v, %v", e, err)
+	}
+	if e := appendReceipt(t, a, "fresh", fresh); e.Number != 2 || e.Receipt.Before != 1 {
+		t.Errorf("receipt %d after %d", e.Number, e.Receipt.Before)
+	}
+	if got := readReceipts(t, a); !got.is([]int64{1, 2}, nil, nil) {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // TestReceiptsOfManyAtOnce has some append to one archive in the same moments.
 func TestReceiptsOfManyAtOnce(t *testing.T) {
 	store := new(archivetest.Memory)
