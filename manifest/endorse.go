@@ -3,7 +3,6 @@ package manifest
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 )
@@ -33,7 +32,7 @@ func endorsementPayload(e endorsement) ([]byte, error) {
 	if err := e.Validate(); err != nil {
 		return nil, err
 	}
-	payload, err := encode(reflect.ValueOf(e).Elem().Interface())
+	payload, err := appendDocument(nil, e)
 	if err != nil {
 		return nil, invalid("%w", err)
 	}

@@ -173,34 +173,42 @@ func ChunkName(rng, attempt, index int64) string {
 
 // ParseChunkName returns the numbers in a name that [ChunkName] made.
 func ParseChunkName(name string) (rng, attempt, index int64, err error) {
-	bad := invalid("chunk name %q", clip(name))
+	rng, attempt, index, ok := parseChunkName(name)
+	if !ok {
+		return 0, 0, 0, invalid("chunk name %q", clip(name))
+	}
+	return rng, attempt, index, nil
+}
+
+func parseChunkName(name string) (rng, attempt, index int64, ok bool) {
+	var err error
 	rest, ok := strings.CutPrefix(name, "r")
 	if !ok {
-		return 0, 0, 0, bad
+		return 0, 0, 0, false
 	}
 	if rest, ok = strings.CutSuffix(rest, ".parquet"); !ok {
-		return 0, 0, 0, bad
+		return 0, 0, 0, false
 	}
 	first, last, ok := strings.Cut(rest, "-")
 	if !ok {
-		return 0, 0, 0, bad
+		return 0, 0, 0, false
 	}
 	if r, a, ok := strings.Cut(first, "."); ok {
 		first = r
 		if attempt, err = parseNumber(a, MaxAttempts-1); err != nil {
-			return 0, 0, 0, bad
+			return 0, 0, 0, false
 		}
 	}
 	if rng, err = parseNumber(first, MaxRanges-1); err != nil {
-		return 0, 0, 0, bad
+		return 0, 0, 0, false
 	}
 	if index, err = parseNumber(last, MaxRangeChunks-1); err != nil {
-		return 0, 0, 0, bad
+		return 0, 0, 0, false
 	}
 	if ChunkName(rng, attempt, index) != name {
-		return 0, 0, 0, bad
+		return 0, 0, 0, false
 	}
-	return rng, attempt, index, nil
+	return rng, attempt, index, true
 }
 
 // parseNumber reads decimal digits, at most 8 of them.

@@ -24,29 +24,35 @@ func (p *Page) payload() ([]byte, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	head, err := encode(*p)
+	payload, err := appendDocument(make([]byte, 0, (len(p.Chunks)+1)*aboutLine), p)
 	if err != nil {
 		return nil, invalid("%w", err)
 	}
-	payload := append(head, '\n')
-	for _, line := range p.Lines() {
-		payload = append(append(payload, line...), '\n')
+	payload = append(payload, '\n')
+	for i := range p.Chunks {
+		if payload, err = appendDocument(payload, &p.Chunks[i]); err != nil {
+			return nil, invalid("chunk %q: %w", clip(p.Chunks[i].Name), err)
+		}
+		payload = append(payload, '\n')
 	}
 	return payload, nil
 }
+
+// aboutLine is how long the line of a chunk with short keys is, in bytes.
+const aboutLine = 350
 
 // Lines returns the chunks of the page as they are stored, one a line without its
 // newline: the leaves of the table's Merkle tree. A valid chunk has one such line.
 func (p *Page) Lines() [][]byte {
 	lines := make([][]byte, len(p.Chunks))
-	for i, c := range p.Chunks {
-		lines[i] = c.line()
+	for i := range p.Chunks {
+		lines[i] = p.Chunks[i].line()
 	}
 	return lines
 }
 
-func (c Chunk) line() []byte {
-	line, err := encode(c)
+func (c *Chunk) line() []byte {
+	line, err := appendDocument(make([]byte, 0, aboutLine), c)
 	if err != nil {
 		return nil // only for a chunk that is not valid
 	}
@@ -81,44 +87,56 @@ func parsePage(payload []byte) (*Page, error) {
 		return nil, invalid("the last line does not end")
 	}
 	p := new(Page)
-	for i, line := range bytes.Split(body, []byte("\n")) {
-		if err := p.parseLine(i, line); err != nil {
-			return nil, fmt.Errorf("line %d: %w", i+1, err)
+	lines := lineReader{chunks: len(body) / aboutLine}
+	n := 0
+	for line := range bytes.SplitSeq(body, []byte("\n")) {
+		n++
+		if err := lines.read(p, n, line); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 	}
 	return p, p.Validate()
 }
 
-func (p *Page) parseLine(i int, line []byte) error {
+// lineReader reads the lines of a page.
+type lineReader struct {
+	chunks    int    // there are about so many
+	canonical []byte // the line that was read last, in its one spelling
+}
+
+// read reads line n into p: the head, or a chunk.
+func (r *lineReader) read(p *Page, n int, line []byte) error {
 	if len(line) > MaxLine {
 		return overLimit("%d bytes; at most %d", len(line), MaxLine)
 	}
-	if i == 0 {
-		err := decodeLine(line, p)
+	if n == 1 {
+		err := r.decode(line, p)
 		if err == nil {
 			return nil
 		}
 		return cmp.Or(checkFormat(line), err)
 	}
 	var c Chunk
-	if err := decodeLine(line, &c); err != nil {
+	if err := r.decode(line, &c); err != nil {
 		return err
+	}
+	if p.Chunks == nil {
+		p.Chunks = make([]Chunk, 0, r.chunks)
 	}
 	p.Chunks = append(p.Chunks, c)
 	return nil
 }
 
-// decodeLine is decode for a line of a page, which has one spelling: the one
-// encode gives it.
-func decodeLine[T any](line []byte, v *T) error {
+// decode is the function of that name for a line of a page, which has one spelling:
+// the one encode gives it.
+func (r *lineReader) decode(line []byte, v any) (err error) {
 	if err := decode(line, v); err != nil {
 		return invalid("%w", err)
 	}
-	canonical, err := encode(*v)
-	if err != nil {
+	if r.canonical, err = appendDocument(r.canonical[:0], v); err != nil {
 		return invalid("%w", err)
 	}
-	if !bytes.Equal(canonical, line) {
+	if !bytes.Equal(r.canonical, line) {
 		return invalid("not in the one spelling of such a line")
 	}
 	return nil

@@ -161,7 +161,7 @@ func parseProof(data []byte) (*Proof, error) {
 		return nil, err
 	}
 	p := new(Proof)
-	if err := decodeLine(line, p); err != nil {
+	if err := new(lineReader).decode(line, p); err != nil {
 		return nil, err
 	}
 	if err := checkFormatNumber(p.Format); err != nil {
@@ -237,7 +237,7 @@ func (c ProofChunk) open(t TableEntry) (ProvenChunk, error) {
 	if len(c.Line) > MaxLine {
 		return p, overLimit("a line of %d bytes; at most %d", len(c.Line), MaxLine)
 	}
-	if err := decodeLine([]byte(c.Line), &p.Chunk); err != nil {
+	if err := new(lineReader).decode([]byte(c.Line), &p.Chunk); err != nil {
 		return p, fmt.Errorf("line: %w", err)
 	}
 	if err := p.Chunk.validate(); err != nil {

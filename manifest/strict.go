@@ -410,9 +410,12 @@ func escapedRune(data []byte) (uint64, bool) {
 // encode writes the struct v as compact JSON with its members in the order of
 // the type, such that decode reads the same struct again; it refuses what decode
 // would. A nil slice is an empty array.
-func encode(v any) ([]byte, error) {
-	value := reflect.ValueOf(v)
-	return appendValue(nil, value, shapeOf(value.Type()))
+func encode[T any](v T) ([]byte, error) { return appendDocument(nil, &v) }
+
+// appendDocument is encode of the struct v points to, behind what dst holds.
+func appendDocument(dst []byte, v any) ([]byte, error) {
+	value := reflect.ValueOf(v).Elem()
+	return appendValue(dst, value, shapeOf(value.Type()))
 }
 
 func appendValue(dst []byte, v reflect.Value, s *shape) ([]byte, error) {
@@ -420,11 +423,7 @@ func appendValue(dst []byte, v reflect.Value, s *shape) ([]byte, error) {
 	case s.raw:
 		return append(dst, v.Bytes()...), Raw(v.Bytes()).check()
 	case s.text:
-		text, err := v.Interface().(encoding.TextMarshaler).MarshalText()
-		if err != nil {
-			return nil, err
-		}
-		return appendString(dst, string(text))
+		return appendText(dst, v)
 	}
 	switch s.kind {
 	case reflect.Struct:
@@ -439,6 +438,13 @@ func appendValue(dst []byte, v reflect.Value, s *shape) ([]byte, error) {
 		return strconv.AppendBool(dst, v.Bool()), nil
 	}
 	return nil, fmt.Errorf("a %s has no form in a document", v.Type())
+}
+
+// appendText appends what writes itself as text: digits, letters, and what else
+// nothing in a string is escaped for.
+func appendText(dst []byte, v reflect.Value) ([]byte, error) {
+	dst, err := v.Addr().Interface().(encoding.TextAppender).AppendText(append(dst, '"'))
+	return append(dst, '"'), err
 }
 
 func appendStruct(dst []byte, v reflect.Value, s *shape) ([]byte, error) {

@@ -20,20 +20,22 @@ func (h Hash) IsZero() bool { return h == Hash{} }
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
 // MarshalText writes h as 64 lower-case hex digits.
-func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+func (h Hash) MarshalText() ([]byte, error) { return h.AppendText(nil) }
+
+// AppendText is MarshalText behind what text holds.
+func (h Hash) AppendText(text []byte) ([]byte, error) { return hex.AppendEncode(text, h[:]), nil }
 
 // UnmarshalText accepts 64 lower-case hex digits and nothing else, so a digest
 // has one spelling.
 func (h *Hash) UnmarshalText(text []byte) error {
-	raw, err := parseHex(text)
-	if err != nil {
+	if err := checkHex(text); err != nil {
 		return err
 	}
-	if len(raw) != len(h) {
+	if len(text) != 2*len(h) {
 		return fmt.Errorf("digest has %d hex digits, want %d", len(text), 2*len(h))
 	}
-	copy(h[:], raw)
-	return nil
+	_, err := hex.Decode(h[:], text)
+	return err
 }
 
 // Key is a primary key, or a bound between keys, as opaque order-preserving
@@ -47,7 +49,10 @@ type Key []byte
 func (k Key) String() string { return hex.EncodeToString(k) }
 
 // MarshalText writes k as lower-case hex.
-func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+func (k Key) MarshalText() ([]byte, error) { return k.AppendText(nil) }
+
+// AppendText is MarshalText behind what text holds.
+func (k Key) AppendText(text []byte) ([]byte, error) { return hex.AppendEncode(text, k), nil }
 
 // UnmarshalText accepts an even number of lower-case hex digits.
 func (k *Key) UnmarshalText(text []byte) error {
@@ -62,11 +67,18 @@ func (k *Key) UnmarshalText(text []byte) error {
 	return nil
 }
 
-func parseHex(text []byte) ([]byte, error) {
+func checkHex(text []byte) error {
 	for _, c := range text {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return nil, fmt.Errorf("%q is not lower-case hex", text)
+			return fmt.Errorf("%q is not lower-case hex", text)
 		}
+	}
+	return nil
+}
+
+func parseHex(text []byte) ([]byte, error) {
+	if err := checkHex(text); err != nil {
+		return nil, err
 	}
 	raw := make([]byte, hex.DecodedLen(len(text)))
 	if _, err := hex.Decode(raw, text); err != nil {
@@ -87,7 +99,12 @@ func At(t time.Time) Time { return Time{t.UTC().Truncate(time.Second)} }
 func (t Time) String() string { return t.UTC().Format(timeLayout) }
 
 // MarshalText writes t as 2006-01-02T15:04:05Z.
-func (t Time) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+func (t Time) MarshalText() ([]byte, error) { return t.AppendText(nil) }
+
+// AppendText is MarshalText behind what text holds.
+func (t Time) AppendText(text []byte) ([]byte, error) {
+	return t.UTC().AppendFormat(text, timeLayout), nil
+}
 
 // UnmarshalText accepts 2006-01-02T15:04:05Z and no other spelling.
 func (t *Time) UnmarshalText(text []byte) error {

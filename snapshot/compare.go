@@ -261,7 +261,7 @@ func (c *comparer) judge(name string, r *TableReport) error {
 func parts(e Entry, t manifest.TableEntry, jobs []job) []job {
 	if len(jobs) == 0 {
 		layout := &row.Layout{Key: t.Table.Key, Columns: t.Table.Columns}
-		return []job{{entry: e, table: &t, layout: layout}}
+		return []job{{entry: &e, table: &t, layout: layout}}
 	}
 	all := slices.Clone(jobs)
 	all[0].from, all[len(all)-1].to = nil, nil

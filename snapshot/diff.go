@@ -230,27 +230,27 @@ func (s stretch) equal() bool {
 func stretches(a, b []job) []stretch {
 	var all []stretch
 	for len(a) > 0 || len(b) > 0 {
-		var s stretch
+		var takenA, takenB int
 		var end manifest.Key // of the last key in it
-		take := func(from *[]job, into *[]job) bool {
-			if len(*from) == 0 || len(s.a)+len(s.b) > 0 && bytes.Compare((*from)[0].chunk.First, end) > 0 {
+		take := func(from []job, taken *int) bool {
+			if *taken == len(from) || takenA+takenB > 0 && bytes.Compare(from[*taken].chunk.First, end) > 0 {
 				return false
 			}
-			next := (*from)[0]
-			*into, *from = append(*into, next), (*from)[1:]
-			if bytes.Compare(next.chunk.Last, end) > 0 {
-				end = next.chunk.Last
+			if last := from[*taken].chunk.Last; bytes.Compare(last, end) > 0 {
+				end = last
 			}
+			*taken++
 			return true
 		}
 		if len(b) == 0 || len(a) > 0 && bytes.Compare(a[0].chunk.First, b[0].chunk.First) <= 0 {
-			take(&a, &s.a)
+			take(a, &takenA)
 		} else {
-			take(&b, &s.b)
+			take(b, &takenB)
 		}
-		for take(&a, &s.a) || take(&b, &s.b) {
+		for take(a, &takenA) || take(b, &takenB) {
 		}
-		all = append(all, s)
+		all = append(all, stretch{a[:takenA], b[:takenB]})
+		a, b = a[takenA:], b[takenB:]
 	}
 	return all
 }

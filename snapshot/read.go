@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/otsnap/otsnap/archive"
@@ -139,13 +140,11 @@ func rangeJobs(ctx context.Context, a *Archive, e Entry, t manifest.TableEntry, 
 	if err != nil {
 		return nil, err
 	}
-	var jobs []job
-	for _, j := range tableJobs(e, part, pages) {
-		if archive.Overlap(within, bounds(j.chunk)) {
-			jobs = append(jobs, j)
-		}
+	jobs := tableJobs(e, part, pages)
+	if len(within.From) == 0 && len(within.To) == 0 {
+		return jobs, nil
 	}
-	return jobs, nil
+	return slices.DeleteFunc(jobs, func(j job) bool { return !archive.Overlap(within, bounds(j.chunk)) }), nil
 }
 
 // bounds returns the range from a chunk's first key to its last.

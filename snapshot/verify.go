@@ -73,6 +73,7 @@ type verifier struct {
 	snapshots   int               // in the archive
 	tables      int               // in the snapshots that are looked at
 	asked       int64             // chunks that are to be looked at
+	tableAt     map[string]int    // where a table of the snapshot in work is in the report
 
 	mu       sync.Mutex
 	report   *Report
@@ -131,7 +132,7 @@ func (v Verify) begin() *verifier {
 		v.Now = time.Now
 	}
 	v.Workers = orDefault(v.Workers, DefaultWorkers)
-	run := &verifier{Verify: v, progress: newProgress(v.Progress)}
+	run := &verifier{Verify: v, progress: newProgress(v.Progress), tableAt: map[string]int{}}
 	run.inspector, _ = v.Archive.Store.(archive.Inspector)
 	run.report = &Report{Kind: "verify", Archive: v.Archive.Policy.ID(), Level: v.Level.String(), Started: stamp(v.Now)}
 	if v.Retention {
@@ -282,6 +283,7 @@ func (v *verifier) entry(ctx context.Context, e Entry, names []string) error {
 			objects = append(objects, e.Manifest.PageObject(t, ref))
 		}
 		jobs = append(jobs, v.wanted(some)...)
+		v.tableAt[t.Table.Name] = len(v.report.Tables)
 		v.report.Tables = append(v.report.Tables, TableReport{Name: t.Table.Name, Rows: t.Totals.Rows, ChunksSigned: t.Totals.Chunks, Differences: []Difference{}})
 		v.report.Totals.Add(t.Totals)
 		part.Seen.Tables++
@@ -329,7 +331,7 @@ func (v *verifier) chunks(ctx context.Context, jobs []job, sizes map[string]int6
 
 // extra notes the objects of a snapshot that nothing names.
 func (v *verifier) extra(sizes map[string]int64, objects []manifest.Object, jobs []job) {
-	named := map[string]bool{}
+	named := make(map[string]bool, len(sizes))
 	for _, o := range objects {
 		named[o.Name] = true
 	}
@@ -367,7 +369,7 @@ func (v *verifier) found(problem error) error {
 
 // job is one chunk to check.
 type job struct {
-	entry  Entry
+	entry  *Entry
 	table  *manifest.TableEntry
 	layout *row.Layout
 	chunk  manifest.Chunk
@@ -427,10 +429,14 @@ func tablePages(ctx context.Context, a *Archive, e Entry, t manifest.TableEntry)
 // key space it answers for; side by side these cover all of it.
 func tableJobs(e Entry, t manifest.TableEntry, pages []*manifest.Page) []job {
 	layout := &row.Layout{Key: t.Table.Key, Columns: t.Table.Columns}
-	var jobs []job
+	chunks := 0
+	for _, page := range pages {
+		chunks += len(page.Chunks)
+	}
+	jobs := make([]job, 0, chunks) // there may be a million, and none moves
 	for _, page := range pages {
 		for _, c := range page.Chunks {
-			jobs = append(jobs, job{entry: e, table: &t, layout: layout, chunk: c, from: c.First})
+			jobs = append(jobs, job{entry: &e, table: &t, layout: layout, chunk: c, from: c.First})
 		}
 	}
 	for i := range jobs {
@@ -502,17 +508,11 @@ func (v *verifier) count(j job, decoded int64) {
 	if v.Level != Objects {
 		seen.Read++
 	}
-	for i := range v.report.Tables {
-		t := &v.report.Tables[i]
-		if t.Name != j.table.Table.Name {
-			continue
-		}
-		t.Chunks++
-		t.Decoded += decoded
-		t.RawBytes += j.chunk.RawBytes
-		t.StoredBytes += j.chunk.Size
-		break
-	}
+	t := &v.report.Tables[v.tableAt[j.table.Table.Name]]
+	t.Chunks++
+	t.Decoded += decoded
+	t.RawBytes += j.chunk.RawBytes
+	t.StoredBytes += j.chunk.Size
 	v.progress.add(j.table.Table.Name, Event{Done: 1, Rows: j.chunk.Rows, RawBytes: j.chunk.RawBytes, StoredBytes: j.chunk.Size})
 }
 
