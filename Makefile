@@ -64,6 +64,11 @@ bench-stores:
 bench-writer:
 	$(GO) run ./cmd/otsnap/internal/bench -writer "$(ARCHIVE)"
 
+# Tables of 10^4 to 10^8 rows, which the server makes when they are read.
+ROWS ?= 100000000
+bench-growth:
+	$(GO) run ./cmd/otsnap/internal/bench -growth $(ROWS)
+
 # The parts by themselves, in the form benchstat reads.
 bench-parts:
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 60m ./...

@@ -56,6 +56,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		faults = append(faults, fault)
 		return err
 	})
+	flags.Func("generate", "serve a table whose rows are made when they are read, and that takes no writes, as in source/events:1000000: `instance/table:rows`; may be repeated", func(text string) error {
+		table, err := local.ParseGenerated(text)
+		o.Generated = append(o.Generated, table)
+		return err
+	})
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return err
 	} else if err != nil {

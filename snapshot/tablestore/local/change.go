@@ -152,6 +152,9 @@ func checkIncrement(c *cell) error {
 
 // resolve checks a change against its table and finds the row it names.
 func (ch *change) resolve(d *definition, now int64) error {
+	if err := d.refuseGenerated(); err != nil {
+		return err
+	}
 	ch.table = d
 	if d.main != "" {
 		return invalid("Can't write index table directly.")

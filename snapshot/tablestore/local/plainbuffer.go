@@ -127,7 +127,13 @@ type cell struct {
 // makeCell builds a plain cell: a name and a value, with a version when the
 // column is an attribute.
 func makeCell(name []byte, v value, version int64, hasVersion bool) cell {
-	raw := append(make([]byte, 0, len(name)+len(v)+24), tagCell, tagName)
+	raw, sum := appendCell(make([]byte, 0, len(name)+len(v)+24), name, v, version, hasVersion)
+	return cell{name: name, value: v, version: version, hasVersion: hasVersion, sum: sum, raw: raw}
+}
+
+// appendCell appends a cell to raw and returns its checksum.
+func appendCell(raw, name []byte, v value, version int64, hasVersion bool) ([]byte, byte) {
+	raw = append(raw, tagCell, tagName)
 	raw = binary.LittleEndian.AppendUint32(raw, uint32(len(name)))
 	raw = append(raw, name...)
 	sum := crc8(0, name)
@@ -142,8 +148,7 @@ func makeCell(name []byte, v value, version int64, hasVersion bool) cell {
 		raw = binary.LittleEndian.AppendUint64(raw, uint64(version))
 		sum = crc8(sum, raw[len(raw)-8:])
 	}
-	raw = append(raw, tagCellSum, sum)
-	return cell{name: name, value: v, version: version, hasVersion: hasVersion, sum: sum, raw: raw}
+	return append(raw, tagCellSum, sum), sum
 }
 
 // appendDated appends to arena a cell without a version as it is with one, and

@@ -238,7 +238,7 @@ func (s *Server) readRow(d *definition, cells []cell, sel *selection) (found []b
 	if err != nil {
 		return nil, 0, err
 	}
-	b, closer, err := s.db.Get(key)
+	b, closer, err := d.storedRow(s.db, key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return []byte{}, 1, nil
 	}

@@ -126,7 +126,7 @@ func (sc *scan) setRange(start, end []cell) error {
 // run walks the range and appends the rows it finds to buf, which begins with
 // headRoom bytes to spare.
 func (sc *scan) run(db *pebble.DB, buf []byte) (found scanned, err error) {
-	it, err := db.NewIter(&pebble.IterOptions{LowerBound: sc.low, UpperBound: sc.high})
+	it, err := sc.table.rows(db, sc.low, sc.high)
 	if err != nil {
 		return scanned{}, err
 	}

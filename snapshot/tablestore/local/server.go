@@ -65,6 +65,9 @@ type Options struct {
 	// ShardRecords is how many records a shard of a stream takes before it
 	// splits where its rows are halved; 0: 100,000.
 	ShardRecords int
+
+	// Generated are tables there are beside those that are kept.
+	Generated []Generated
 }
 
 const defaultShardRecords = 100_000
@@ -129,7 +132,7 @@ func Open(o Options) (*Server, error) {
 	if s.db, err = openDB(o.Dir); err != nil {
 		return nil, fmt.Errorf("local: open %s: %w", o.Dir, err)
 	}
-	if err := s.load(); err != nil {
+	if err := errors.Join(s.load(), s.generate(o.Generated)); err != nil {
 		return nil, errors.Join(fmt.Errorf("local: open %s: %w", o.Dir, err), s.db.Close())
 	}
 	return s, nil

@@ -52,6 +52,9 @@ func (s *Server) computeSplitPointsBySize(c call, req *otsprotocol.ComputeSplitP
 // and the same rows have the same points. A point has no more columns than it
 // takes to lie behind the row before it.
 func (d *definition) splitPoints(db *pebble.DB, size int64) (points [][]byte, err error) {
+	if d.virtual > 0 {
+		return d.generatedPoints(size)
+	}
 	rows := rowsPrefix(d.ID)
 	it, err := db.NewIter(&pebble.IterOptions{LowerBound: rows, UpperBound: successor(rows)})
 	if err != nil {

@@ -35,6 +35,7 @@ type definition struct {
 	main        string        // of an index table: the table it belongs to
 	built       time.Time     // likewise: when it can be read
 	lastpoint   bool          // its main table is a timeseries table
+	virtual     int64         // rows that are made when they are read; 0: they are in the database
 }
 
 type keyColumn struct {
@@ -135,6 +136,9 @@ func (s *Server) mainTable(instance, name string) (*definition, error) {
 	d, err := s.table(instance, name)
 	if err == nil && d.main != "" {
 		return nil, invalid("'%s' is an index table of '%s'. This cannot be done to an index table.", d.Name, d.main)
+	}
+	if err == nil {
+		err = d.refuseGenerated()
 	}
 	return d, err
 }

@@ -41,6 +41,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	onlyStores := flag.Bool("stores", false, "measure object storage alone")
 	writers := flag.String("writer", "", "measure the writing of chunks alone, with the tables of the archive in this `folder`")
+	growth := flag.Int64("growth", 0, "measure tables of 10,000 rows and ten times as many each, up to this `number`, alone")
 	flights := flag.String("flights", "", "`file` of flights; by default it is fetched by npm")
 	rows := flag.Int64("rows", 0, "`number` of flights to take; 0 is all")
 	workers := flag.Int("workers", 2, "workers of every otsnap command")
@@ -50,26 +51,23 @@ func run(ctx context.Context, args []string) error {
 	if *writers != "" {
 		return benchWriter(ctx, *writers)
 	}
-	if *onlyStores {
-		dir, err := os.MkdirTemp("", "otsnap-bench-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		return benchStores(ctx, dir)
-	}
-	path := *flights
-	if path == "" {
-		var err error
-		if path, err = sample.FetchFlights(ctx); err != nil {
-			return err
-		}
-	}
 	dir, err := os.MkdirTemp("", "otsnap-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	switch {
+	case *onlyStores:
+		return benchStores(ctx, dir)
+	case *growth > 0:
+		return benchGrowth(ctx, dir, *growth, fmt.Sprint(*workers))
+	}
+	path := *flights
+	if path == "" {
+		if path, err = sample.FetchFlights(ctx); err != nil {
+			return err
+		}
+	}
 	b := &bench{dir: dir, flights: path, limit: fmt.Sprint(*rows), workers: fmt.Sprint(*workers)}
 	defer b.stopServer()
 	if err := b.prepare(ctx); err != nil {

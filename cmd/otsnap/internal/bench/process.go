@@ -23,6 +23,7 @@ type bench struct {
 	dir, flights, workers string
 	limit                 string // of flights; 0: none
 	self, otsnap, url     string
+	serve                 []string // further arguments of the server
 	server                *exec.Cmd
 	rows                  int64
 	rawBytes, storedBytes int64
@@ -34,9 +35,8 @@ type job struct {
 	args           []string
 }
 
-// prepare builds the programs, starts the server, fills it, and makes a key and
-// an empty archive.
-func (b *bench) prepare(ctx context.Context) error {
+// build builds the programs, starts the server, and makes a key.
+func (b *bench) build(ctx context.Context) error {
 	var err error
 	if b.self, err = os.Executable(); err != nil {
 		return err
@@ -51,21 +51,27 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.startServer(ctx, server); err != nil {
 		return err
 	}
+	_, err = b.output(ctx, b.otsnap, "key", "gen", "--out", filepath.Join(b.dir, "key.pem"))
+	return err
+}
+
+// prepare is build, and fills the server and makes an empty archive.
+func (b *bench) prepare(ctx context.Context) error {
+	if err := b.build(ctx); err != nil {
+		return err
+	}
 	s, err := b.measure(ctx, job{name: "load", args: []string{b.self, "sdk", "load", b.url, "source", b.flights, b.limit}})
 	if err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
 	b.rows = s.rows
-	key := filepath.Join(b.dir, "key.pem")
-	if _, err := b.output(ctx, b.otsnap, "key", "gen", "--out", key); err != nil {
-		return err
-	}
-	_, err = b.output(ctx, b.otsnap, "init", filepath.Join(b.dir, "archive"), "--key", key, "--trust", filepath.Join(b.dir, "trust"))
+	_, err = b.output(ctx, b.otsnap, "init", filepath.Join(b.dir, "archive"), "--key", filepath.Join(b.dir, "key.pem"), "--trust", filepath.Join(b.dir, "trust"))
 	return err
 }
 
 func (b *bench) startServer(ctx context.Context, program string) error {
-	b.server = exec.CommandContext(ctx, program, "--listen", "127.0.0.1:0", "--dir", filepath.Join(b.dir, "tables"))
+	args := append([]string{"--listen", "127.0.0.1:0", "--dir", filepath.Join(b.dir, "tables")}, b.serve...)
+	b.server = exec.CommandContext(ctx, program, args...)
 	b.server.Stderr = os.Stderr
 	out, err := b.server.StdoutPipe()
 	if err != nil {
@@ -134,14 +140,20 @@ func (b *bench) measure(ctx context.Context, j job) (step, error) {
 
 // sizes asks for what the export signed: bytes of the rows and of the chunks.
 func (b *bench) sizes(ctx context.Context, archive string) error {
-	out, err := b.output(ctx, b.otsnap, "show", archive, "--json", "--trust", filepath.Join(b.dir, "trust"))
+	m, err := b.shown(ctx, archive, filepath.Join(b.dir, "trust"))
 	if err != nil {
 		return err
 	}
-	var shown struct{ Manifest manifest.Manifest }
-	if err := json.Unmarshal(out, &shown); err != nil {
-		return err
-	}
-	b.rawBytes, b.storedBytes = shown.Manifest.Totals.RawBytes, shown.Manifest.Totals.StoredBytes
+	b.rawBytes, b.storedBytes = m.Totals.RawBytes, m.Totals.StoredBytes
 	return nil
+}
+
+// shown returns the newest manifest of an archive.
+func (b *bench) shown(ctx context.Context, archive, trust string) (*manifest.Manifest, error) {
+	out, err := b.output(ctx, b.otsnap, "show", archive, "--json", "--trust", trust)
+	if err != nil {
+		return nil, err
+	}
+	var shown struct{ Manifest manifest.Manifest }
+	return &shown.Manifest, json.Unmarshal(out, &shown)
 }
