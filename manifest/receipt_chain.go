@@ -48,30 +48,48 @@ func (c *ReceiptChain) Add(number int64, sealed []byte) (*Receipt, []string, err
 }
 
 func (c *ReceiptChain) read(number int64, sealed []byte) (*Receipt, []string, error) {
-	if _, err := c.policy.opened(); err != nil {
-		return nil, nil, err
-	}
-	o, err := receiptKind.open(sealed)
+	r, o, err := c.policy.openLink(number, sealed)
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := c.policy.endorsers(o, 0, anyRole); err != nil {
-		return nil, nil, err // before anything in it is read
+	c.links[number] = receiptLink{Sum(sealed), r.Before, r.Prev}
+	names, err := c.policy.reporters(o, max(r.Seq, 1), c.seq)
+	return r, names, err
+}
+
+// OpenLink returns the receipt with that number out of its object, if any key that a
+// version of p names signed it: also one that counts for nothing, as of a key that was
+// revoked later. Others in the chain of receipts may come after it.
+func OpenLink(number int64, sealed []byte, p *Policy) (*Receipt, error) {
+	r, _, err := p.openLink(number, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("manifest: receipt: %w", err)
+	}
+	return r, nil
+}
+
+func (p *Policy) openLink(number int64, sealed []byte) (*Receipt, opened, error) {
+	if _, err := p.opened(); err != nil {
+		return nil, opened{}, err
+	}
+	o, err := receiptKind.open(sealed)
+	if err != nil {
+		return nil, opened{}, err
+	}
+	if _, err := p.endorsers(o, 0, anyRole); err != nil {
+		return nil, opened{}, err // before anything in it is read
 	}
 	r := new(Receipt)
 	if err := parseEndorsement(o.payload, r); err != nil {
-		return nil, nil, err
+		return nil, opened{}, err
 	}
-	archive, seq := r.about()
-	if err := c.policy.governs(archive); err != nil {
-		return nil, nil, err
+	if err := p.governs(r.Archive); err != nil {
+		return nil, opened{}, err
 	}
 	if r.Number != number {
-		return nil, nil, invalid("%s holds receipt %d", ReceiptName(number), r.Number)
+		return nil, opened{}, invalid("%s holds receipt %d", ReceiptName(number), r.Number)
 	}
-	c.links[number] = receiptLink{Sum(sealed), r.Before, r.Prev}
-	names, err := c.policy.reporters(o, seq, c.seq)
-	return r, names, err
+	return r, o, nil
 }
 
 // follow goes back from a good receipt to the good one before it. What lies between

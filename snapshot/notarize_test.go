@@ -409,15 +409,27 @@ func TestNotarizationsAreLockedLikeTheirSnapshot(t *testing.T) {
 	}
 }
 
+// likeAStamp is what a copy takes for a time stamp.
+func likeAStamp(digest manifest.Hash) []byte {
+	return append([]byte{0x30, 34, 0x04, 32}, digest[:]...)
+}
+
 func TestCopiesHaveTheNotarizations(t *testing.T) {
 	n := newNotarial(t, new(archivetest.Memory), snapshot.Setup{})
 	target := new(archivetest.Memory)
 	put(t, n.archive.Store, manifest.NotarizationName(2, 1), []byte("rubbish"))
 	put(t, n.archive.Store, manifest.NotarizationName(2, 3), bytes.Repeat([]byte(" "), manifest.MaxNotarization+1))
-	put(t, n.archive.Store, manifest.TimestampName(1, 1), []byte("as it is"))
+	oldest, err := n.archive.Find(t.Context(), "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, n.archive.Store, manifest.TimestampName(1, 1), likeAStamp(oldest.Digest))
+	put(t, n.archive.Store, manifest.TimestampName(1, 2), []byte("none"))
+	put(t, n.archive.Store, manifest.TimestampName(2, 1), likeAStamp(manifest.Hash{9}))
 	put(t, n.archive.Store, manifest.TimestampName(7, 1), []byte("of no snapshot"))
-	put(t, n.archive.Store, manifest.ReceiptName(1), []byte("a receipt"))
-	put(t, n.archive.Store, manifest.ReceiptName(3), []byte("and another"))
+	appendReceipt(t, n.archive, "one", n.exporter)
+	put(t, n.archive.Store, manifest.ReceiptName(2), []byte("none"))
+	appendReceipt(t, n.archive, "three", n.exporter)
 	put(t, target, manifest.ReceiptName(3), []byte("there already"))
 	put(t, n.archive.Store, manifest.HeadName(manifest.Hash{1}, 1, 1), []byte("of another archive"))
 	n.run(notarizing(n.archive, n.notary))
@@ -425,7 +437,7 @@ func TestCopiesHaveTheNotarizations(t *testing.T) {
 	put(t, target, manifest.NotarizationName(1, 1), []byte("there already"))
 	copying := snapshot.Copy{From: n.archive, To: target}
 	first, err := copying.Run(t.Context())
-	if err != nil || len(first.Notes) != 3 {
+	if err != nil || len(first.Notes) != 4 { // one of each kind, and of the receipt for which there is no place
 		t.Fatalf("%q, %v", first.Notes, err)
 	}
 	again, err := copying.Run(t.Context())
