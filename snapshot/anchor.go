@@ -21,6 +21,11 @@ func (a *Archive) anchors() []manifest.Anchor {
 // they do not reach where the chain ends with them. Whether others hold cannot be
 // told: the chain goes on, and is not good there.
 func (a *Archive) against(chain []Entry, ends bool) ([]manifest.Anchor, error) {
+	for _, x := range a.earlier {
+		if at := anchored(chain, x); at != nil && at.Digest != x.Digest {
+			return nil, forked(x, at)
+		}
+	}
 	held := []manifest.Anchor{}
 	for _, x := range a.anchors() {
 		at := anchored(chain, x)
@@ -30,8 +35,7 @@ func (a *Archive) against(chain []Entry, ends bool) ([]manifest.Anchor, error) {
 		case at == nil:
 			continue
 		case !x.Digest.IsZero() && at.Digest != x.Digest:
-			return nil, fmt.Errorf("snapshot: %w: manifest %d is sha256:%s, and the %s says sha256:%s: the archive has been forked",
-				manifest.ErrRollback, x.Seq, at.Digest, x.Source, x.Digest)
+			return nil, forked(x, at)
 		}
 		x.Seq = at.Manifest.Seq
 		held = append(held, x)
@@ -39,11 +43,20 @@ func (a *Archive) against(chain []Entry, ends bool) ([]manifest.Anchor, error) {
 	return held, nil
 }
 
+// forked is the error of a chain that has another manifest than an anchor names.
+func forked(x manifest.Anchor, at *Entry) error {
+	return fmt.Errorf("snapshot: %w: manifest %d is sha256:%s, and the %s says sha256:%s: the archive has been forked",
+		manifest.ErrRollback, x.Seq, at.Digest, x.Source, x.Digest)
+}
+
 // anchored returns the entry an anchor is about, by its number, or else by its digest;
 // nil: it is not there.
 func anchored(chain []Entry, x manifest.Anchor) *Entry {
+	if x.Seq > 0 && x.Seq <= int64(len(chain)) {
+		return &chain[x.Seq-1]
+	}
 	for i := range chain {
-		if chain[i].Manifest.Seq == x.Seq || x.Seq == 0 && chain[i].Digest == x.Digest {
+		if x.Seq == 0 && chain[i].Digest == x.Digest {
 			return &chain[i]
 		}
 	}

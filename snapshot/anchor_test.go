@@ -199,12 +199,12 @@ func TestHeadsAreRecordedOnce(t *testing.T) {
 	}
 }
 
-func TestNewestHeadsSkipJunk(t *testing.T) {
+func TestGoodHeadsSkipJunk(t *testing.T) {
 	s := newScene(t)
 	place := new(archivetest.Memory)
 	a := s.reader(t, s.objects)
 	for what, in := range map[string]archive.Store{"nothing": place, "the archive": a.Store} {
-		if _, _, err := a.NewestHeads(t.Context(), in); !errors.Is(err, fs.ErrNotExist) {
+		if _, _, err := a.GoodHeads(t.Context(), in); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("in %s: got %v, want ErrNotExist", what, err)
 		}
 	}
@@ -221,8 +221,8 @@ func TestNewestHeadsSkipJunk(t *testing.T) {
 	} {
 		place.Replace(name, data)
 	}
-	heads, skipped, err := a.NewestHeads(t.Context(), place)
-	if err != nil || len(heads) != 1 || heads[0].Seq != 2 || heads[0].Digest != s.last.Digest || len(skipped) != 4 {
+	heads, skipped, err := a.GoodHeads(t.Context(), place)
+	if err != nil || len(heads) != 2 || heads[0].Seq != 2 || heads[0].Digest != s.last.Digest || heads[1].Seq != 1 || len(skipped) != 4 {
 		t.Errorf("got %v, %+v, skipped %q", err, heads, skipped)
 	}
 	// A key of the archive that says two things of one number is a fork whatever the
@@ -242,8 +242,50 @@ func TestNewestHeadsSkipJunk(t *testing.T) {
 	for n := range int64(manifest.MaxTries) {
 		place.Replace(manifest.HeadName(s.id, 99, n+1), []byte("junk"))
 	}
-	if _, _, err := a.NewestHeads(t.Context(), place); !errors.Is(err, manifest.ErrUntrusted) {
+	if _, _, err := a.GoodHeads(t.Context(), place); !errors.Is(err, manifest.ErrUntrusted) {
 		t.Errorf("a place full of junk: got %v, want ErrUntrusted", err)
+	}
+}
+
+// TestEveryHeadIsHeldAgainst: who steals a key replaces manifest 2, goes on to 3, and
+// records a head of that, cannot remove the honest head at 2.
+func TestEveryHeadIsHeldAgainst(t *testing.T) {
+	s := newScene(t)
+	fork := s.reader(t, s.put(map[string][]byte{s.newest(): nil}))
+	s.export(fork, s.one, s.two)
+	third := s.export(fork, s.one, s.two)
+	objects, elsewhere, place := contents(t, fork.Store), new(archivetest.Memory), new(archivetest.Memory)
+	recording := func(in archive.Store) error {
+		_, err := snapshot.RecordHead{Archive: s.reader(t, objects), Newest: third, In: in, Signers: []manifest.Signer{s.one}, Tool: "otsnap test"}.Run(t.Context())
+		return err
+	}
+	if err := recording(elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	s.recorded(t, place, s.last, s.one)
+	if err := recording(place); !errors.Is(err, manifest.ErrRollback) || len(place.Names()) != 1 {
+		t.Errorf("a head of the fork beside the honest one: got %v, want ErrRollback; there is %q", err, place.Names())
+	}
+	name := manifest.HeadName(s.id, 3, 1)
+	place.Replace(name, contents(t, elsewhere)[name])
+	a := s.reader(t, objects)
+	if skipped, err := a.HoldAgainst(t.Context(), place, "elsewhere"); err != nil || len(skipped) > 0 {
+		t.Fatalf("got %v, skipped %q", err, skipped)
+	}
+	for _, which := range []string{"latest", "1"} {
+		if _, err := a.Find(t.Context(), which); !errors.Is(err, manifest.ErrRollback) || !strings.Contains(err.Error(), "manifest 2 is") {
+			t.Errorf("snapshot %s: got %v, want ErrRollback by the head at 2", which, err)
+		}
+	}
+	// Where junk between the two keeps the honest one from being read, that is told first.
+	for n := range int64(manifest.MaxTries) {
+		place.Replace(manifest.HeadName(s.id, 2, n+2), []byte("junk"))
+	}
+	place.Replace(manifest.HeadName(s.id, 2, 1), []byte("junk"))
+	place.Replace(manifest.HeadName(s.id, 1, 1), []byte("unread"))
+	skipped, err := s.reader(t, objects).HoldAgainst(t.Context(), place, "elsewhere")
+	if err != nil || len(skipped) != manifest.MaxTries+1 || !strings.Contains(skipped[0], "1 older ones were not looked at") {
+		t.Errorf("got %v, skipped %d, first %q", err, len(skipped), skipped[:min(len(skipped), 1)])
 	}
 }
 

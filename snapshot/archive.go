@@ -32,8 +32,9 @@ type Archive struct {
 	// into messages after "the".
 	Anchors []manifest.Anchor
 
-	sealed [][]byte // the objects of the policy's versions, as they are stored
-	wrong  error    // with what is there for the version after the newest; nil: nothing is
+	earlier []manifest.Anchor // heads before the newest of their place
+	sealed  [][]byte          // the objects of the policy's versions, as they are stored
+	wrong   error             // with what is there for the version after the newest; nil: nothing is
 }
 
 func (a *Archive) String() string {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/otsnap/otsnap/archive"
@@ -70,60 +71,86 @@ func noVerdict(ctx context.Context, err error) bool {
 // in a place, the newest first, at most manifest.MaxTries of them, and how many there
 // are in all. Names are for anyone to make up.
 func Heads(ctx context.Context, in archive.Store, id manifest.Hash) (names []string, all int, err error) {
-	for object, err := range in.List(ctx, manifest.HeadPrefix(id)) {
-		if err != nil {
-			return nil, 0, fmt.Errorf("snapshot: list heads: %w", err)
-		}
-		if _, _, ok := manifest.ParseHeadName(id, object.Name); !ok {
-			continue
-		}
-		if all++; len(names) == manifest.MaxTries {
-			names = names[1:]
-		}
-		names = append(names, object.Name)
-	}
-	slices.Reverse(names)
-	return names, all, nil
+	names, err = headNames(ctx, in, id)
+	return names[:min(len(names), manifest.MaxTries)], len(names), err
 }
 
-// NewestHeads returns the good heads of the archive in a place that are at the highest
-// number: one, or several that may contradict each other. Skipped says what was met
-// before and among them that is no good head. More than manifest.MaxTries of these are
-// manifest.ErrUntrusted: somebody fills the place up. None at all is fs.ErrNotExist.
-func (a *Archive) NewestHeads(ctx context.Context, in archive.Store) (heads []SignedHead, skipped []string, err error) {
-	names, all, err := Heads(ctx, in, a.Policy.ID())
+// headNames lists what may be heads of an archive, the newest first.
+func headNames(ctx context.Context, in archive.Store, id manifest.Hash) ([]string, error) {
+	var names []string
+	for object, err := range in.List(ctx, manifest.HeadPrefix(id)) {
+		if err != nil {
+			return nil, fmt.Errorf("snapshot: list heads: %w", err)
+		}
+		if _, _, ok := manifest.ParseHeadName(id, object.Name); ok {
+			names = append(names, object.Name)
+		}
+	}
+	slices.Reverse(names)
+	return names, nil
+}
+
+// GoodHeads returns the good heads of the archive in a place, the newest first. Several
+// may contradict each other. Skipped says what is no good head there. It gives up after
+// manifest.MaxTries of these: then skipped says first how many older objects were not
+// looked at. If no good one was met by then, it is manifest.ErrUntrusted: somebody fills
+// the place up. None at all is fs.ErrNotExist.
+func (a *Archive) GoodHeads(ctx context.Context, in archive.Store) (heads []SignedHead, skipped []string, err error) {
+	prefix := manifest.HeadPrefix(a.Policy.ID())
+	names, err := headNames(ctx, in, a.Policy.ID())
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, name := range names {
-		seq, _, _ := manifest.ParseHeadName(a.Policy.ID(), name)
-		if len(heads) > 0 && heads[0].Seq != seq {
-			break
-		}
-		head, err := a.OpenHead(ctx, in, name)
-		switch {
-		case err == nil:
-			heads = append(heads, head)
-		case noVerdict(ctx, err):
-			return nil, nil, fmt.Errorf("snapshot: head: %w", err)
-		default:
-			skipped = append(skipped, err.Error())
+	for some := range slices.Chunk(names, fetchers) {
+		for i, r := range a.openHeads(ctx, in, some) {
+			switch {
+			case r.err == nil:
+				heads = append(heads, r.SignedHead)
+			case noVerdict(ctx, r.err):
+				return nil, nil, fmt.Errorf("snapshot: head: %w", r.err)
+			default:
+				skipped = append(skipped, r.err.Error())
+			}
+			older := len(names) - len(heads) - len(skipped)
+			switch {
+			case len(skipped) < manifest.MaxTries || older == 0:
+			case len(heads) == 0:
+				return nil, skipped, fmt.Errorf("snapshot: %w: the newest %d of %d objects under %s are no good heads", manifest.ErrUntrusted, len(skipped), len(names), prefix)
+			default:
+				unread := fmt.Sprintf("%d objects down to %s; so the %d older ones were not looked at, and if one of them contradicts the archive that does not show", len(skipped), some[i], older)
+				return heads, append([]string{unread}, skipped...), nil
+			}
 		}
 	}
-	switch {
-	case len(heads) > 0:
-		return heads, skipped, nil
-	case all > len(names):
-		return nil, skipped, fmt.Errorf("snapshot: %w: the newest %d of %d objects under %s are no good heads", manifest.ErrUntrusted, len(names), all, manifest.HeadPrefix(a.Policy.ID()))
+	if len(heads) == 0 {
+		return nil, skipped, fmt.Errorf("snapshot: no good head of the archive under %s: %w", prefix, fs.ErrNotExist)
 	}
-	return nil, skipped, fmt.Errorf("snapshot: no good head of the archive under %s: %w", manifest.HeadPrefix(a.Policy.ID()), fs.ErrNotExist)
+	return heads, skipped, nil
 }
 
-// HoldAgainst has the archive held, from now on, against the newest good heads in a
-// place, which people call place. Errors are those of [Archive.NewestHeads], and
+// openedHead is a head that was read, or why it was not.
+type openedHead struct {
+	SignedHead
+	err error
+}
+
+// openHeads reads heads at once.
+func (a *Archive) openHeads(ctx context.Context, in archive.Store, names []string) []openedHead {
+	heads := make([]openedHead, len(names))
+	var group sync.WaitGroup
+	for i, name := range names {
+		group.Go(func() { heads[i].SignedHead, heads[i].err = a.OpenHead(ctx, in, name) })
+	}
+	group.Wait()
+	return heads
+}
+
+// HoldAgainst has the archive held, from now on, against all good heads in a place,
+// which people call place. Those at the highest number become Anchors: where they
+// hold, the others are told by them. Errors are those of [Archive.GoodHeads], and
 // manifest.ErrRollback where the policy lacks a version that a head names.
 func (a *Archive) HoldAgainst(ctx context.Context, in archive.Store, place string) (skipped []string, err error) {
-	heads, skipped, err := a.NewestHeads(ctx, in)
+	heads, skipped, err := a.GoodHeads(ctx, in)
 	for _, h := range heads {
 		x := h.anchor(place)
 		seen := manifest.Trust{Archive: h.Archive, Version: h.Version, Policy: h.Policy}
@@ -131,7 +158,10 @@ func (a *Archive) HoldAgainst(ctx context.Context, in archive.Store, place strin
 			return skipped, fmt.Errorf("snapshot: by the %s: %w", x.Source, err)
 		}
 		known := func(o manifest.Anchor) bool { return o.Seq == x.Seq && o.Digest == x.Digest }
-		if !slices.ContainsFunc(a.Anchors, known) {
+		switch {
+		case h.Seq < heads[0].Seq:
+			a.earlier = append(a.earlier, x)
+		case !slices.ContainsFunc(a.Anchors, known):
 			a.Anchors = append(a.Anchors, x)
 		}
 	}
@@ -160,8 +190,9 @@ type RecordedHead struct {
 }
 
 // Run records. A good head at the same manifest and version of the policy that is
-// there already is as good; one of another manifest with that number is
-// manifest.ErrRollback. What is no good head is left alone, and written past.
+// there already is as good; a good one that the archive contradicts is
+// manifest.ErrRollback, whatever its number. What is no good head is left alone, and
+// written past.
 func (r RecordHead) Run(ctx context.Context) (*RecordedHead, error) {
 	done, err := r.run(ctx)
 	if err != nil {
@@ -173,6 +204,9 @@ func (r RecordHead) Run(ctx context.Context) (*RecordedHead, error) {
 func (r RecordHead) run(ctx context.Context) (*RecordedHead, error) {
 	if r.Now == nil {
 		r.Now = time.Now
+	}
+	if err := r.hold(ctx); err != nil {
+		return nil, err
 	}
 	p, m := r.Archive.Policy, r.Newest.Manifest
 	keep := headLock{r.Lock, true}
@@ -219,6 +253,21 @@ func (r RecordHead) run(ctx context.Context) (*RecordedHead, error) {
 		return done, keep.confirm(ctx, r.In, done)
 	}
 	return nil, fmt.Errorf("%w: all of the %d names there are for a head at manifest %d hold something else", manifest.ErrLimit, manifest.MaxTries, m.Seq)
+}
+
+// hold holds the archive against the heads that are in the place already, by its chain
+// as it is now: who forks it does not get a head beside those that say so.
+func (r RecordHead) hold(ctx context.Context) error {
+	held := *r.Archive
+	held.Anchors, held.earlier = nil, nil
+	_, err := held.HoldAgainst(ctx, r.In, "the same place")
+	if isNotExist(err) {
+		return nil
+	}
+	if err == nil {
+		_, err = held.Chain(ctx)
+	}
+	return err
 }
 
 // headLock is a lock for a head, and whether it is there without as well.

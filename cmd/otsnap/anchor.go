@@ -27,7 +27,7 @@ left is in order. Only who knows from elsewhere how far it had come can tell. A 
 says that: number and digest of the newest manifest, signed by a key of the archive.
 The PLACE is another archive, in another account or cloud, or a folder of nothing but
 heads; of any number of archives. Then --anchor PLACE, of every command that opens
-the archive, refuses it if it ends before its newest head, or was forked.`,
+the archive, refuses it if it ends before a head there, or was forked.`,
 		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return usage(cmd, "say what to do: record or show")
@@ -53,7 +53,7 @@ func (a *app) anchorRecordCommand() *cobra.Command {
 and digest, and the newest version of its policy, signed by any one of its keys.
 
 The archive is checked first, against what the trust file has seen and against the
-newest head in PLACE, if there is one. A head that is there already is not recorded
+heads in PLACE, if there are any. A head that is there already is not recorded
 again. Otsnap export --anchor does all this of itself.
 
 A head is locked as its snapshot was signed to be, where PLACE can do that; --lock
@@ -192,7 +192,7 @@ archive.
 
 By itself it shows what objects there are and what they say, for anyone may have put
 them there: only the policy of the archive tells whose signatures count. With
---archive ARCHIVE its heads are checked, and the archive is held against the newest.
+--archive ARCHIVE its heads are checked, and the archive is held against all of them.
 --archive-id ID chooses one archive, and goes with --archive as elsewhere.`,
 		Example: `  otsnap anchor show /mnt/other/anchors
   otsnap anchor show /mnt/other/anchors --archive /backup/shop --json`,

@@ -26,7 +26,7 @@ type anchorFlags struct {
 func (f *anchorFlags) add(cmd *cobra.Command) {
 	cmd.Flags().Int64Var(&f.seq, "expect-seq", 0, "refuse an archive that ends before this `NUMBER` of a snapshot")
 	cmd.Flags().Var(&f.digest, "expect-sha256", "refuse one whose manifest with that number, or else each of them, has another digest")
-	cmd.Flags().StringArrayVar(&f.places, "anchor", nil, "hold it against the newest signed head in this `PLACE`, as of: otsnap anchor record (repeat for more)")
+	cmd.Flags().StringArrayVar(&f.places, "anchor", nil, "hold it against the signed heads in this `PLACE`, as of: otsnap anchor record (repeat for more)")
 }
 
 // expected is what the user typed that the archive has to hold.

@@ -46,7 +46,7 @@ the last thing written. An export that was interrupted leaves no snapshot; go on
 with it by --resume, or begin another. With several archives every row is read
 once and written to all of them.
 
-With --anchor PLACE the archive is held against the newest head in that place
+With --anchor PLACE the archive is held against all heads in that place
 before anything is read, and a new head, signed by the same keys, is recorded there
 once the snapshot exists, locked as the snapshot is where the place can do that.
 If that fails the snapshot is there all the same: do not export again, but record
@@ -73,7 +73,7 @@ file given by --credentials. It needs to read, describe and list tables.`,
 	}
 	o.archive.recording = true
 	o.archive.add(cmd)
-	cmd.Flags().Lookup("anchor").Usage = "hold the archive against the newest signed head in this `PLACE`, and record there how far it has come then (repeat for more)"
+	cmd.Flags().Lookup("anchor").Usage = "hold the archive against the signed heads in this `PLACE`, and record there how far it has come then (repeat for more)"
 	o.instance.add(cmd)
 	cmd.Flags().StringArrayVar(&o.keys, "key", nil, "private `KEY` to sign with: a file, or as in otsnap key --help (repeat for more)")
 	a.addPassphraseFlag(cmd)

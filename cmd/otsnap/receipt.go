@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -242,16 +243,21 @@ func (r *receipt) document(ctx context.Context, report *snapshot.Report, exit in
 }
 
 // anchors are what the archive was held against: those that held, or all of a run that
-// ended before it could tell.
+// ended before it could tell. Of more than a receipt can have, it has those at the
+// highest numbers.
 func (r *receipt) anchors(report *snapshot.Report) []manifest.Anchor {
-	if len(report.BySnapshot) > 0 {
-		return report.Anchors
+	anchors := slices.Clone(report.Anchors)
+	if len(report.BySnapshot) == 0 {
+		anchors = slices.Clone(r.from.Archive.Anchors)
+		if t := r.from.Trust; t.Seq > 0 {
+			anchors = append(anchors, manifest.Anchor{Source: "trust file", Seq: t.Seq, Digest: t.Head})
+		}
 	}
-	anchors := slices.Clone(r.from.Archive.Anchors)
-	if t := r.from.Trust; t.Seq > 0 {
-		anchors = append(anchors, manifest.Anchor{Source: "trust file", Seq: t.Seq, Digest: t.Head})
+	if len(anchors) > manifest.MaxAnchors {
+		slices.SortStableFunc(anchors, func(a, b manifest.Anchor) int { return cmp.Compare(b.Seq, a.Seq) })
+		anchors = anchors[:manifest.MaxAnchors]
 	}
-	return anchors[:min(len(anchors), manifest.MaxAnchors)]
+	return anchors
 }
 
 func (r *receipt) writeFiles(sealed []byte) error {

@@ -50,3 +50,21 @@ func TestAReceiptThatCannotBeSignedIsNoFile(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
+
+// TestAReceiptKeepsTheStrongestAnchors of more than it can have.
+func TestAReceiptKeepsTheStrongestAnchors(t *testing.T) {
+	many := make([]manifest.Anchor, manifest.MaxAnchors+1)
+	for i := range many {
+		many[i] = manifest.Anchor{Source: "head", Seq: int64(i + 1)}
+	}
+	r := &receipt{from: &opened{Archive: &snapshot.Archive{Anchors: many}}}
+	for name, report := range map[string]*snapshot.Report{
+		"held":      {Anchors: many, BySnapshot: make([]snapshot.SnapshotReport, 1)},
+		"cut short": {},
+	} {
+		got := r.anchors(report)
+		if len(got) != manifest.MaxAnchors || got[0].Seq != manifest.MaxAnchors+1 || got[len(got)-1].Seq != 2 {
+			t.Errorf("%s: %d anchors, from %d to %d", name, len(got), got[0].Seq, got[len(got)-1].Seq)
+		}
+	}
+}
