@@ -86,7 +86,7 @@ func (o *opened) holdAgainst(ctx context.Context, flags archiveFlags) error {
 // hold has the archive held against the heads in a place, which may have none yet if
 // one is to be recorded there.
 func (o *opened) hold(ctx context.Context, second secondPlace, recording bool) error {
-	if second.is(o.place) {
+	if second.within(o.place) {
 		return misused("anchor %s: that is where the archive is: who can change one can change the other", second.name)
 	}
 	skipped, err := o.HoldAgainst(ctx, second.store, console.Quote(second.name))
@@ -103,6 +103,8 @@ func (o *opened) hold(ctx context.Context, second secondPlace, recording bool) e
 	case errors.Is(err, fs.ErrNotExist):
 		return advise(labelled{fmt.Errorf("anchor %s: nothing was anchored there for this archive: %w", second.name, err), manifest.ErrUntrusted},
 			"%s A head is recorded by: otsnap anchor record %s %s --key KEY", second.look(), quoted(o.typed), quoted(second.location))
+	case errors.Is(err, manifest.ErrUntrusted):
+		return advise(fmt.Errorf("anchor %s: %w", second.name, err), "this is about that place, and no verdict on the archive: somebody fills it up; look who may write there, and go by another anchor: number and digest of the last export (--expect-seq, --expect-sha256), or another PLACE")
 	case errors.Is(err, archive.ErrUnavailable):
 		return advise(fmt.Errorf("anchor %s: %w", second.name, err), "this is no verdict: mend access to that place, or go by another anchor and leave this --anchor out")
 	case err != nil:

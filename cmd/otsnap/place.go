@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -151,6 +153,27 @@ func (p place) is(o place) bool {
 	a, errA := os.Stat(p.name)
 	b, errB := os.Stat(o.name)
 	return p.name == o.name || errA == nil && errB == nil && os.SameFile(a, b)
+}
+
+// within reports whether a place is o, or a folder in it, as far as addresses tell.
+func (p place) within(o place) bool {
+	if p.is(o) {
+		return true
+	}
+	if p.kind != "dir" || o.kind != "dir" {
+		return p.kind == o.kind && strings.HasPrefix(p.path, o.path+"/") && strings.TrimPrefix(p.name, p.path) == strings.TrimPrefix(o.name, o.path)
+	}
+	up, err := filepath.EvalSymlinks(p.name)
+	for part := p.name; errors.Is(err, fs.ErrNotExist) && part != filepath.Dir(part); { // it is still to be made
+		part = filepath.Dir(part)
+		up, err = filepath.EvalSymlinks(part)
+	}
+	for ; err == nil && up != filepath.Dir(up); up = filepath.Dir(up) {
+		if (place{kind: "dir", name: up}).is(o) {
+			return true
+		}
+	}
+	return false
 }
 
 // noArchive adds to the error of a place without an archive what may be the reason.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,6 +49,36 @@ func TestAReceiptThatCannotBeSignedIsNoFile(t *testing.T) {
 	r.discard()
 	if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestAPlaceWithinAnother(t *testing.T) {
+	folder := t.TempDir()
+	if err := errors.Join(os.MkdirAll(filepath.Join(folder, "a", "sub"), 0o755), os.Symlink("a", filepath.Join(folder, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	at := func(parts ...string) place {
+		name := filepath.Join(append([]string{folder}, parts...)...)
+		return place{kind: "dir", name: name, path: name}
+	}
+	for _, in := range []place{at("a"), at("a", "sub"), at("a", "new", "er"), at("link"), at("link", "sub"), at("link", "new")} {
+		if !in.within(at("a")) {
+			t.Errorf("%s is not within a", in.name)
+		}
+	}
+	for _, out := range []place{at(), at("b"), at("ab", "new")} {
+		if out.within(at("a")) {
+			t.Errorf("%s is within a", out.name)
+		}
+	}
+}
+
+// TestNothingIsProvedOfNoSnapshot: an archive that was emptied is not called proved.
+func TestNothingIsProvedOfNoSnapshot(t *testing.T) {
+	var out strings.Builder
+	printVerified(&out, &snapshot.Report{Level: "hashes"}, "1s")
+	if text := out.String(); strings.Contains(text, "proved: ") || !strings.Contains(text, "there is no snapshot yet") {
+		t.Errorf("got %q", text)
 	}
 }
 

@@ -77,7 +77,11 @@ func printVerified(w io.Writer, r *snapshot.Report, took string) {
 	}
 	fmt.Fprintf(w, "verified: %s up to number %d, %s, %s, %s, in %s\n", console.Count(r.Snapshots, "snapshot"), r.Seq,
 		console.Count(len(r.Tables), "table"), console.Count(r.Totals.Chunks, "chunk"), console.Count(r.Totals.Rows, "row"), took)
-	fmt.Fprintln(w, meaning(r.Level))
+	if r.Snapshots == 0 {
+		fmt.Fprintln(w, "there is no snapshot yet: policy and settings are in order, and of data nothing is proved")
+	} else {
+		fmt.Fprintln(w, meaning(r.Level))
+	}
 	for _, line := range r.Coverage {
 		fmt.Fprintln(w, line)
 	}
