@@ -119,3 +119,21 @@ func TestWhatIsSaidOfSnapshotsCanBeFrozen(t *testing.T) {
 		}
 	}
 }
+
+// TestAFrozenNotarizationIsNoVerdict has the only one in an archive tier, and asks for it.
+func TestAFrozenNotarizationIsNoVerdict(t *testing.T) {
+	n := newNotarial(t, new(archivetest.Memory), snapshot.Setup{})
+	n.run(notarizing(n.archive, n.notary))
+	name := manifest.NotarizationName(2, 1)
+	store := frozenVault(t, new(archivetest.Vault), contents(t, n.archive.Store), func(other string) bool { return other == name })
+	a := open(t, store, n.archive.Trust)
+	if _, err := snapshot.RequireNotary(t.Context(), a, n.entries[1]); !errors.Is(err, archive.ErrFrozen) || isVerdict(err) {
+		t.Errorf("frozen: %v", err)
+	}
+	if _, err := (snapshot.Thaw{Store: store, Trust: n.archive.Trust}).Ask(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := snapshot.RequireNotary(t.Context(), a, n.entries[1]); err != nil {
+		t.Errorf("thawed: %v", err)
+	}
+}

@@ -85,13 +85,27 @@ func (a *Archive) claims(ctx context.Context, prefix string, newest int64) (map[
 	return claims, nil
 }
 
-// notarizations reads the attempts to notarize a snapshot.
+// notarizations reads the attempts to notarize a snapshot, and notes what is none of them.
 func (a *Archive) notarizations(ctx context.Context, e Entry, attempts []int64) (good []Notarized, notes []string, err error) {
+	good, wrong, err := a.attempts(ctx, e, attempts)
+	for i, w := range wrong {
+		if i == maxReasons {
+			notes = append(notes, fmt.Sprintf("%d more objects named as notarizations of snapshot %d do not count", len(wrong)-i, e.Manifest.Seq))
+			break
+		}
+		notes = append(notes, w.Error())
+	}
+	return good, notes, err
+}
+
+// attempts reads the attempts to notarize a snapshot; wrong says of the others why they
+// do not count.
+func (a *Archive) attempts(ctx context.Context, e Entry, attempts []int64) (good []Notarized, wrong []error, err error) {
 	if len(e.Notaries) > 0 {
 		good = append(good, Notarized{e.Notaries, AtExport, e.Manifest.Finished, manifest.ManifestName(e.Manifest.Seq)})
 	}
 	found := make([]*Notarized, len(attempts))
-	wrong := make([]error, len(attempts))
+	wrong = make([]error, len(attempts))
 	group, within := errgroup.WithContext(ctx)
 	group.SetLimit(fetchers)
 	for i, n := range attempts {
@@ -103,15 +117,12 @@ func (a *Archive) notarizations(ctx context.Context, e Entry, attempts []int64) 
 	if err := group.Wait(); err != nil {
 		return nil, nil, fmt.Errorf("snapshot: notarizations of snapshot %d: %w", e.Manifest.Seq, err)
 	}
-	for i := range attempts {
-		if found[i] != nil {
-			good = append(good, *found[i])
-		}
-		if wrong[i] != nil {
-			notes = append(notes, wrong[i].Error())
+	for _, f := range found {
+		if f != nil {
+			good = append(good, *f)
 		}
 	}
-	return good, notes, nil
+	return good, slices.DeleteFunc(wrong, func(err error) bool { return err == nil }), nil
 }
 
 // notarization reads one attempt to notarize a snapshot: wrong says why what is there
@@ -169,24 +180,34 @@ func (e *NotNotarizedError) Is(target error) bool { return target == manifest.Er
 const maxReasons = 3
 
 // RequireNotary is the Requirement of one good notarization at least: else it is a
-// *NotNotarizedError.
+// *NotNotarizedError. If none is good and one is in an archive tier, that is
+// archive.ErrFrozen, and no verdict.
 func RequireNotary(ctx context.Context, a *Archive, e Entry) (met string, err error) {
-	good, notes, err := a.Notarizations(ctx, e)
+	claims, err := a.claims(ctx, manifest.NotarizationsOf(e.Manifest.Seq), e.Manifest.Seq)
+	if err != nil {
+		return "", err
+	}
+	good, wrong, err := a.attempts(ctx, e, claims[e.Manifest.Seq])
 	if err != nil {
 		return "", err
 	}
 	if len(good) > 0 {
 		return fmt.Sprintf("snapshot %d is notarized %s", e.Manifest.Seq, good[len(good)-1]), nil
 	}
+	for _, w := range wrong {
+		if errors.Is(w, archive.ErrFrozen) {
+			return "", fmt.Errorf("snapshot: whether snapshot %d is notarized is not known: %w", e.Manifest.Seq, w)
+		}
+	}
 	missing := &NotNotarizedError{Seq: e.Manifest.Seq}
 	missing.text = fmt.Sprintf("snapshot %d is signed by %s and notarized by nobody; %s",
 		missing.Seq, strings.Join(e.SignedBy, ", "), whoMay(a.Policy.Notaries(missing.Seq)))
-	for i, note := range notes {
+	for i, w := range wrong {
 		if i == maxReasons {
-			missing.text += fmt.Sprintf("; and %d more objects that do not count", len(notes)-i)
+			missing.text += fmt.Sprintf("; and %d more objects that do not count", len(wrong)-i)
 			break
 		}
-		missing.text += "; " + note
+		missing.text += "; " + w.Error()
 	}
 	return "", missing
 }

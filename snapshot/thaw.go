@@ -245,6 +245,9 @@ func (x *thawing) need(ctx context.Context) error {
 	if err := x.settings(ctx); err != nil {
 		return err
 	}
+	if err := x.saidLater(ctx); err != nil {
+		return err
+	}
 	for _, e := range entries {
 		x.needs = append(x.needs, e.Manifest.PlanObject())
 		for _, t := range chosen(e, names) {
@@ -318,6 +321,22 @@ func (x *thawing) settings(ctx context.Context) error {
 		x.needs = append(x.needs, manifest.Object{Name: name, Size: size})
 	}
 	return err
+}
+
+// saidLater adds what was said of snapshots later, and can be asked for.
+func (x *thawing) saidLater(ctx context.Context) error {
+	for _, kind := range besides() {
+		sizes, err := listSizes(ctx, x.Store, kind.folder)
+		if err != nil {
+			return err
+		}
+		for _, name := range slices.Sorted(maps.Keys(sizes)) {
+			if _, _, ok := kind.parse(name); ok && sizes[name] <= kind.limit {
+				x.needs = append(x.needs, manifest.Object{Name: name, Size: sizes[name]})
+			}
+		}
+	}
+	return nil
 }
 
 // table adds what is read of a table. Where pages are frozen, what is stored

@@ -91,7 +91,7 @@ func Check(der []byte, want Want) (stamp *Stamp, err error) {
 		}
 	}
 	return &Stamp{
-		Time: info.time, Accuracy: info.accuracy, TSA: signer.Subject.String(),
+		Time: info.time, Accuracy: info.accuracy, TSA: clipText(signer.Subject.String()),
 		Serial: fmt.Sprintf("0x%X", info.serial), Policy: info.policy.String(),
 	}, nil
 }
@@ -213,6 +213,9 @@ func (i *info) is(want Want) error {
 	}
 	return nil
 }
+
+// clipText is what is told of a text that others have chosen.
+func clipText(text string) string { return text[:min(len(text), maxReason)] }
 
 func clip(digest []byte) []byte { return digest[:min(len(digest), 64)] }
 

@@ -42,7 +42,7 @@ type Client struct {
 // Answer is a good time stamp.
 type Answer struct {
 	Stamp
-	URL  string // of the TSA
+	URL  string // of the TSA, without a query
 	Data []byte // the whole answer in DER
 }
 
@@ -147,7 +147,7 @@ func (c Client) ask(ctx context.Context, client *http.Client, address string, di
 	if err == nil {
 		var stamp *Stamp
 		if stamp, err = Check(data, Want{Digest: digest, Nonce: nonce, Roots: c.Roots}); err == nil {
-			return &Answer{Stamp: *stamp, URL: address, Data: data}, nil
+			return &Answer{Stamp: *stamp, URL: name(address), Data: data}, nil
 		}
 		var refused *refusal
 		if !errors.As(err, &refused) {
@@ -198,9 +198,9 @@ func post(ctx context.Context, client *http.Client, address string, body []byte)
 	switch code := response.StatusCode; {
 	case code == http.StatusOK:
 	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
-		return nil, fmt.Errorf("it answers %q: %w", response.Status, ErrUnavailable)
+		return nil, fmt.Errorf("it answers %q: %w", clipText(response.Status), ErrUnavailable)
 	default:
-		return nil, fmt.Errorf("it answers %q", response.Status)
+		return nil, fmt.Errorf("it answers %q", clipText(response.Status))
 	}
 	data, err := io.ReadAll(io.LimitReader(response.Body, MaxSize+1))
 	if err != nil {
