@@ -452,13 +452,40 @@ func (a *app) output(path string) (*output, error) {
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
-		return nil, err
+		return nil, atPath(path, err)
 	}
-	return &output{Writer: bufio.NewWriterSize(file, buffer), file: file, path: path}, nil
+	o := &output{file: file, path: path}
+	o.Writer = bufio.NewWriterSize(writerFunc(o.fill), buffer)
+	return o, nil
+}
+
+// fill writes to the file under the name it is to get.
+func (o *output) fill(data []byte) (int, error) {
+	n, err := o.file.Write(data)
+	return n, atPath(o.path, err)
+}
+
+// writerFunc is a function that writes.
+type writerFunc func([]byte) (int, error)
+
+func (w writerFunc) Write(data []byte) (int, error) { return w(data) }
+
+// atPath has an error of a file speak of the name it is to get, and not of the one it has
+// until it is whole.
+func atPath(path string, err error) error {
+	var ofFile *fs.PathError
+	var ofLink *os.LinkError
+	switch {
+	case errors.As(err, &ofFile):
+		return &fs.PathError{Op: ofFile.Op, Path: path, Err: ofFile.Err}
+	case errors.As(err, &ofLink):
+		return &fs.PathError{Op: ofLink.Op, Path: path, Err: ofLink.Err}
+	}
+	return err
 }
 
 func fileExists(path string) error {
-	return advise(fmt.Errorf("%s: %w", path, fs.ErrExist), "%s is there already, and files are never overwritten; choose another name", console.Quote(path))
+	return advise(fmt.Errorf("%s is there already: %w", path, fs.ErrExist), "files are never overwritten; choose another name")
 }
 
 // keep makes sure that all that was written is where it belongs.
@@ -467,13 +494,13 @@ func (o *output) keep() error {
 		return err
 	}
 	if err := o.file.Sync(); err != nil {
-		return err
+		return atPath(o.path, err)
 	}
 	if err := os.Link(o.file.Name(), o.path); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return fileExists(o.path)
 		}
-		return err
+		return atPath(o.path, err)
 	}
 	return syncDir(filepath.Dir(o.path))
 }

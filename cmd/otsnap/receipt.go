@@ -87,6 +87,7 @@ func (a *app) newReceipt(ctx context.Context, kind string, from *opened, f recei
 		if err != nil {
 			return nil, fmt.Errorf("--record: %w", err)
 		}
+		r.warnOfReceipts(ctx)
 	}
 	if f.file == "" {
 		return r, nil
@@ -100,6 +101,19 @@ func (a *app) newReceipt(ctx context.Context, kind string, from *opened, f recei
 		return nil, err
 	}
 	return r, nil
+}
+
+// warnOfReceipts tells of what is wrong with the receipts that are there: a new one comes
+// after the last that counts all the same.
+func (r *receipt) warnOfReceipts(ctx context.Context) {
+	for e, err := range r.from.Receipts(ctx) {
+		switch {
+		case err != nil:
+			r.app.warn("warning: whether the receipts in the archive are whole is not known: %s", sentence(err.Error()))
+		case e.Receipt != nil && e.Wrong != nil:
+			r.app.warn("warning: the chain of receipts in the archive is broken: %s; the new one comes after the last that counts. See: otsnap receipts check", sentence(e.Wrong.Error()))
+		}
+	}
 }
 
 // choosesKeys makes the file for keys that the service chooses.
@@ -141,7 +155,15 @@ func (r *receipt) keyMap(table manifest.Table, was, is manifest.Key) error {
 // receiptDocument is the report that is signed, and the digest of the keys.
 type receiptDocument struct {
 	*snapshot.Report
-	Keys *keysFile `json:"keys,omitempty"`
+	Tables []tableCounts `json:"tables"` // in place of the report's
+	Keys   *keysFile     `json:"keys,omitempty"`
+}
+
+// tableCounts is a table's part of a report without keys and values of rows: a receipt
+// may be locked for years and be read by many, and live rows never were in the archive.
+type tableCounts struct {
+	snapshot.TableReport
+	Differences *struct{} `json:"differences,omitempty"` // always nil: hides those of the report
 }
 
 type keysFile struct {
@@ -174,11 +196,22 @@ func (r *receipt) keep(ctx context.Context, report *snapshot.Report, outcome err
 	if outcome != nil {
 		exit = judge(ctx, outcome).exit
 	}
-	if err := r.write(ctx, report, exit); err != nil {
-		return errors.Join(outcome, fmt.Errorf("there is no receipt: %w", err))
+	err := r.write(ctx, report, exit)
+	switch {
+	case err == nil:
+		return outcome
+	case outcome == nil:
+		return err
 	}
-	return outcome
+	return beside{outcome, err}
 }
+
+// beside is the outcome of a run, and what else went wrong: that is told, and does not
+// say what the outcome means.
+type beside struct{ outcome, also error }
+
+func (b beside) Error() string { return b.outcome.Error() + "\n" + b.also.Error() }
+func (b beside) Unwrap() error { return b.outcome }
 
 // cutShort is the report of a run that found a problem before it had one.
 func (r *receipt) cutShort(outcome error) *snapshot.Report {
@@ -192,29 +225,40 @@ func (r *receipt) cutShort(outcome error) *snapshot.Report {
 func (r *receipt) write(ctx context.Context, report *snapshot.Report, exit int) error {
 	document, err := r.document(ctx, report, exit)
 	if err != nil {
-		return err
+		return noReceipt(err)
 	}
-	var sealed []byte
+	var e snapshot.ReceiptEntry
 	var refused error
 	if r.record {
-		var e snapshot.ReceiptEntry
 		if e, refused = r.from.AppendReceipt(ctx, document, r.app.now(), r.signers...); refused == nil {
-			sealed = e.Sealed
 			r.app.warn("the receipt is number %d in the archive", e.Number)
 		}
 	}
-	if sealed == nil && r.file != nil { // what is not in the archive has no place there
+	if r.file == nil {
+		return noReceipt(refused)
+	}
+	sealed := e.Sealed
+	if sealed == nil { // what is not in the archive has no place there
 		if sealed, err = manifest.SealReceipt(ctx, &document, r.signers...); err != nil {
-			return errors.Join(refused, err)
+			return noReceipt(errors.Join(refused, err))
 		}
 	}
-	if r.file != nil {
-		err = r.writeFiles(sealed)
+	err = r.writeFiles(sealed)
+	switch {
+	case err == nil && refused != nil:
+		return fmt.Errorf("the receipt is in %s, and not in the archive: %w", r.file.path, refused)
+	case err != nil && e.Number > 0:
+		return fmt.Errorf("the receipt is number %d in the archive, and not in files as it was to be: %w", e.Number, err)
 	}
-	if refused != nil {
-		refused = fmt.Errorf("in the archive: %w", refused)
+	return noReceipt(errors.Join(refused, err))
+}
+
+// noReceipt says of what went wrong that there is no receipt.
+func noReceipt(err error) error {
+	if err != nil {
+		err = fmt.Errorf("there is no receipt: %w", err)
 	}
-	return errors.Join(refused, err)
+	return err
 }
 
 // document is what is signed.
@@ -227,7 +271,10 @@ func (r *receipt) document(ctx context.Context, report *snapshot.Report, exit in
 	if err := r.from.About(ctx, &d); err != nil {
 		return d, err
 	}
-	told := receiptDocument{Report: report}
+	told := receiptDocument{Report: report, Tables: make([]tableCounts, len(report.Tables))}
+	for i, t := range report.Tables {
+		told.Tables[i].TableReport = t
+	}
 	for i, problem := range report.Problems {
 		report.Problems[i] = sentence(problem)
 	}
@@ -261,7 +308,7 @@ func (r *receipt) anchors(report *snapshot.Report) []manifest.Anchor {
 }
 
 func (r *receipt) writeFiles(sealed []byte) error {
-	shown, err := r.app.openReceipt(sealed, r.from.Policy, keysOf(r.signers)...)
+	shown, err := r.app.openReceipt(sealed, r.from.Policy, 0, keysOf(r.signers)...)
 	if err != nil {
 		return err
 	}
@@ -271,7 +318,13 @@ func (r *receipt) writeFiles(sealed []byte) error {
 	if _, err := r.file.Write(sealed); err != nil {
 		return err
 	}
-	return errors.Join(r.file.keep(), r.page.keep())
+	if err := r.file.keep(); err != nil {
+		return err
+	}
+	if err := r.page.keep(); err != nil {
+		return fmt.Errorf("%s was written, the page was not: %w", r.file.path, err)
+	}
+	return nil
 }
 
 func keysOf(signers []manifest.Signer) []manifest.PublicKey {
@@ -283,39 +336,58 @@ func keysOf(signers []manifest.Signer) []manifest.PublicKey {
 }
 
 // openReceipt opens a receipt that a key of the policy has signed, or one of others, and
-// finds out all of these that have.
-func (a *app) openReceipt(sealed []byte, p *manifest.Policy, others ...manifest.PublicKey) (page.Receipt, error) {
+// finds out all of these that have. Keys of the policy have to count after a receipt that
+// names manifest seq; those that do not are told as such.
+func (a *app) openReceipt(sealed []byte, p *manifest.Policy, seq int64, others ...manifest.PublicKey) (page.Receipt, error) {
 	shown := page.Receipt{Sealed: sealed}
-	_, _, err := manifest.OpenReceipt(sealed, p)
-	try := func(k page.Key) {
-		for _, has := range shown.Keys {
-			if has.Key == k.Key {
-				return
-			}
+	_, _, err := manifest.OpenReceiptAfter(sealed, p, seq)
+	good := err == nil
+	seen := map[manifest.PublicKey]bool{}
+	var void []page.Key
+	for _, k := range namedKeys(p) {
+		r, notBy := manifest.OpenReceiptBy(sealed, k.Key)
+		if seen[k.Key] || notBy != nil {
+			continue
 		}
-		if opened, err := manifest.OpenReceiptBy(sealed, k.Key); err == nil {
-			shown.Receipt, shown.Keys = opened, append(shown.Keys, k)
+		shown.Receipt, seen[k.Key] = r, true
+		if p.MayReport(k.Key, max(r.Seq, seq)) {
+			shown.Keys = append(shown.Keys, k)
+			continue
 		}
-	}
-	if err == nil {
-		for _, v := range p.Versions() {
-			for _, k := range v.Keys {
-				if key, err := k.Key(); err == nil {
-					try(page.Key{Name: k.Name, Role: k.Role, Key: key})
-				}
-			}
-		}
+		k.Void = true
+		void = append(void, k)
 	}
 	for _, key := range others {
-		try(page.Key{Key: key})
+		r, notBy := manifest.OpenReceiptBy(sealed, key)
+		if notBy != nil {
+			continue
+		}
+		if good = true; !seen[key] {
+			shown.Receipt, seen[key] = r, true
+			shown.Keys = append(shown.Keys, page.Key{Key: key})
+		}
 	}
+	shown.Keys = append(shown.Keys, void...)
 	switch {
-	case len(shown.Keys) == 0 && err != nil:
+	case !good:
 		return shown, err
 	case shown.Receipt.Archive != p.ID():
 		return shown, fmt.Errorf("the receipt is of archive %s: %w", shown.Receipt.Archive, manifest.ErrUntrusted)
 	}
 	return shown, nil
+}
+
+// namedKeys are the keys of all versions of a policy.
+func namedKeys(p *manifest.Policy) []page.Key {
+	var keys []page.Key
+	for _, v := range p.Versions() {
+		for _, k := range v.Keys {
+			if key, err := k.Key(); err == nil {
+				keys = append(keys, page.Key{Name: k.Name, Role: k.Role, Key: key})
+			}
+		}
+	}
+	return keys
 }
 
 // whoAmI is the machine and the user, as far as they are known.

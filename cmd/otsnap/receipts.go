@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,6 +73,16 @@ type receiptLine struct {
 	Problem  string        `json:"problem,omitempty"` // with those before it
 }
 
+// after is the newest manifest that a receipt below that number names.
+func (l receiptList) after(number int64) (seq int64) {
+	for _, r := range l.Receipts {
+		if r.Number < number {
+			seq = max(seq, r.Seq)
+		}
+	}
+	return seq
+}
+
 // receiptList is what receipts list tells.
 type receiptList struct {
 	Archive  manifest.Hash `json:"archive"`
@@ -97,7 +108,7 @@ func (o *opened) readReceipts(ctx context.Context, each func(snapshot.ReceiptEnt
 		}
 		if e.Wrong != nil {
 			line.Problem = sentence(e.Wrong.Error())
-			problems = append(problems, e.Wrong)
+			problems = append(problems, advise(e.Wrong, "somebody may have removed or replaced a receipt; look for it among older versions of the objects, in other copies and with who keeps theirs: otsnap receipts check ARCHIVE FILE"))
 		}
 		list.Receipts = append(list.Receipts, line)
 		each(e)
@@ -121,8 +132,27 @@ func (a *app) receiptsList(ctx context.Context, location string, flags archiveFl
 	if err != nil {
 		return err
 	}
+	newest, err := from.Head(ctx)
+	if err != nil {
+		return err
+	}
+	for _, line := range list.Receipts {
+		list.Notes = append(list.Notes, hidden(manifest.ReceiptName(line.Number), line.Seq, newest)...)
+	}
 	err = a.answer(list, func(w io.Writer) { printReceipts(w, list) })
 	return errors.Join(append(problems, err)...)
+}
+
+// hidden says that a receipt names a snapshot after the newest good one there is.
+func hidden(name string, seq int64, newest snapshot.Entry) []string {
+	end := int64(0)
+	if newest.Manifest != nil {
+		end = newest.Manifest.Seq
+	}
+	if seq <= end {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s names snapshot %d, and the newest good one of the archive is %d: snapshots were hidden, deleted or damaged; see: otsnap receipts check", name, seq, end)}
 }
 
 func printReceipts(w io.Writer, list receiptList) {
@@ -187,11 +217,13 @@ func (a *app) receiptsShowCommand() *cobra.Command {
 type receiptShown struct {
 	Keys    []keyShown        `json:"keys"`
 	Receipt *manifest.Receipt `json:"receipt"`
+	Notes   []string          `json:"notes"`
 }
 
 type keyShown struct {
-	Name string        `json:"name,omitempty"` // in the policy
-	ID   manifest.Hash `json:"id"`
+	Name   string        `json:"name,omitempty"` // in the policy
+	ID     manifest.Hash `json:"id"`
+	Counts bool          `json:"counts"` // false: the policy names it, and not for this receipt
 }
 
 func (a *app) receiptsShow(ctx context.Context, location, which string, s receiptSource) error {
@@ -203,32 +235,57 @@ func (a *app) receiptsShow(ctx context.Context, location, which string, s receip
 	if err != nil {
 		return err
 	}
-	var sealed []byte
-	if number, numberErr := strconv.ParseInt(which, 10, 64); numberErr == nil {
-		var e snapshot.ReceiptEntry
-		if e, err = from.Receipt(ctx, number); err == nil {
-			sealed = e.Sealed
-		}
-	} else {
-		sealed, err = readReceiptFile(which)
-	}
+	shown, err := a.readReceipt(ctx, from, which, others)
 	if err != nil {
 		return err
 	}
-	shown, err := a.openReceipt(sealed, from.Policy, others...)
+	newest, err := from.Head(ctx)
 	if err != nil {
-		return strange(which, err)
+		return err
 	}
 	if s.html != "" {
 		if err := a.writePage(s.html, shown); err != nil {
 			return err
 		}
 	}
-	result := receiptShown{Receipt: shown.Receipt}
+	result := receiptShown{Receipt: shown.Receipt, Notes: append([]string{}, hidden("the receipt", shown.Receipt.Seq, newest)...)}
 	for _, k := range shown.Keys {
-		result.Keys = append(result.Keys, keyShown{k.Name, k.Key.ID()})
+		result.Keys = append(result.Keys, keyShown{k.Name, k.Key.ID(), !k.Void})
 	}
 	return a.answer(result, func(w io.Writer) { printReceipt(w, result) })
+}
+
+// readReceipt reads the receipt with a number, or one in a file.
+func (a *app) readReceipt(ctx context.Context, from *opened, which string, others []manifest.PublicKey) (page.Receipt, error) {
+	list, _, err := from.readReceipts(ctx, func(snapshot.ReceiptEntry) {})
+	if err != nil {
+		return page.Receipt{}, err
+	}
+	number, notNumber := strconv.ParseInt(which, 10, 64)
+	if notNumber == nil {
+		e, err := from.Receipt(ctx, number)
+		if err != nil {
+			return page.Receipt{}, err
+		}
+		return a.openReceipt(e.Sealed, from.Policy, list.after(number), others...)
+	}
+	return a.openReceiptFile(which, from, list, others)
+}
+
+// openReceiptFile opens a receipt somebody kept, with the receipts of the archive.
+func (a *app) openReceiptFile(path string, from *opened, list receiptList, others []manifest.PublicKey) (page.Receipt, error) {
+	sealed, err := readReceiptFile(path)
+	if err != nil {
+		return page.Receipt{}, err
+	}
+	shown, err := a.openReceipt(sealed, from.Policy, 0, others...)
+	if err == nil && shown.Receipt.Number > 0 {
+		shown, err = a.openReceipt(sealed, from.Policy, list.after(shown.Receipt.Number), others...)
+	}
+	if err != nil {
+		return shown, strange(path, err)
+	}
+	return shown, nil
 }
 
 // strange says what to do about a receipt nobody who is known has signed.
@@ -275,7 +332,11 @@ func printReceipt(w io.Writer, s receiptShown) {
 		if k.Name != "" {
 			name = console.Quote(k.Name)
 		}
-		fmt.Fprintf(w, "signed by   %s, sha256:%s\n", name, k.ID)
+		void := ""
+		if !k.Counts {
+			void = ", does not count"
+		}
+		fmt.Fprintf(w, "signed by   %s, sha256:%s%s\n", name, k.ID, void)
 	}
 	for _, anchor := range r.Anchors {
 		fmt.Fprintf(w, "held to     %s: snapshot %d, sha256:%s\n", console.Printable(anchor.Source), anchor.Seq, anchor.Digest)
@@ -287,7 +348,7 @@ func printReceipt(w io.Writer, s receiptShown) {
 	for _, line := range report.Problems {
 		fmt.Fprintf(w, "problem     %s\n", console.Printable(line))
 	}
-	for _, line := range report.Notes {
+	for _, line := range append(report.Notes, s.Notes...) {
 		fmt.Fprintf(w, "note: %s\n", console.Printable(line))
 	}
 }
@@ -340,10 +401,8 @@ func (a *app) receiptsCheck(ctx context.Context, location string, files []string
 	if err != nil {
 		return err
 	}
-	digests := map[int64]manifest.Hash{}
 	var wrongHeads []error
 	list, problems, err := from.readReceipts(ctx, func(e snapshot.ReceiptEntry) {
-		digests[e.Number] = e.Digest
 		wrongHeads = append(wrongHeads, headIn(chain, manifest.ReceiptName(e.Number), e.Receipt))
 	})
 	if err != nil {
@@ -353,9 +412,9 @@ func (a *app) receiptsCheck(ctx context.Context, location string, files []string
 	if len(list.Receipts) > 0 {
 		checked.Newest = list.Receipts[len(list.Receipts)-1].Number
 	}
-	problems = append(problems, wrongHeads...)
+	problems = append(wrongHeads, problems...)
 	for _, file := range files {
-		err := a.checkReceiptFile(file, from, chain, digests, others)
+		err := a.checkReceiptFile(file, from, chain, list, others)
 		if err == nil {
 			checked.Files++
 		}
@@ -386,23 +445,20 @@ func headIn(chain []snapshot.Entry, name string, r *manifest.Receipt) error {
 }
 
 // checkReceiptFile checks a receipt somebody kept.
-func (a *app) checkReceiptFile(path string, from *opened, chain []snapshot.Entry, digests map[int64]manifest.Hash, others []manifest.PublicKey) error {
-	sealed, err := readReceiptFile(path)
+func (a *app) checkReceiptFile(path string, from *opened, chain []snapshot.Entry, list receiptList, others []manifest.PublicKey) error {
+	shown, err := a.openReceiptFile(path, from, list, others)
 	if err != nil {
 		return err
-	}
-	shown, err := a.openReceipt(sealed, from.Policy, others...)
-	if err != nil {
-		return strange(path, err)
 	}
 	r := shown.Receipt
 	if err := headIn(chain, path, r); err != nil {
 		return err
 	}
-	switch digest, there := digests[r.Number]; {
-	case r.Number == 0 || there && digest == manifest.Sum(sealed):
+	i := slices.IndexFunc(list.Receipts, func(l receiptLine) bool { return l.Number == r.Number })
+	switch {
+	case r.Number == 0 || i >= 0 && list.Receipts[i].Object == manifest.Sum(shown.Sealed):
 		return nil
-	case there:
+	case i >= 0:
 		return fmt.Errorf("%s is receipt %d, and the archive has another one: %w", path, r.Number, manifest.ErrRollback)
 	}
 	return fmt.Errorf("%s is receipt %d, and the archive has none with that number: it was removed: %w", path, r.Number, manifest.ErrRollback)

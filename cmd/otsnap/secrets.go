@@ -44,6 +44,9 @@ func (a *app) signers(ctx context.Context, references []string, giveUpAfter seco
 				return nil, labelled{fmt.Errorf("key: %w", err), errKey}
 			}
 		}
+		if slices.ContainsFunc(all, func(o manifest.Signer) bool { return o.Key() == s.Key() }) {
+			return nil, misused("the key %s is named twice; one key signs once", reference)
+		}
 		all = append(all, opening{s})
 	}
 	return all, nil

@@ -30,13 +30,14 @@ var style string
 type Receipt struct {
 	Sealed  []byte
 	Receipt *manifest.Receipt
-	Keys    []Key // that signed it; what is said of no other signature
+	Keys    []Key // that signed it, those that count first; what is said of no other signature
 }
 
 // Key is a key that signed.
 type Key struct {
 	Name string // by which the archive's policy knows it; empty: it does not
 	Role string
+	Void bool // the policy names it, and its signature does not count: it was revoked, say
 	Key  manifest.PublicKey
 }
 
