@@ -85,6 +85,7 @@ suites:
 soak: suites
 	OTSNAP_SOAK=1 $(GO) test -count 1 -run '^TestBusyForAMinute$$' -v ./snapshot/tablestore
 	OTSNAP_SOAK=1 $(GO) test -count 1 -timeout 60m -run '^Test(NoByteOf|NoMutantOf|MutatedChunks)' -v ./manifest ./archive ./snapshot
+	OTSNAP_SOAK=1 $(GO) test -count 1 -timeout 20m -run '^TestMemoryIsKeptTo$$' -v ./cmd/otsnap
 	OTSNAP_KILL_ROUNDS=100 $(GO) test -count 1 -timeout 60m -run "^TestKilled" -v ./cmd/otsnap
 
 clean:

@@ -20,7 +20,7 @@ import (
 func (x *exporter) writeChunks(ctx context.Context, table, n int, to []*destination) ([]*chunkStore, error) {
 	w := &chunkWriter{
 		exporter: x, table: x.plan.Tables[table].Table, layout: x.layouts[table], rng: int64(n),
-		scanned: make(chan row.Batch), encoded: make(chan encodedChunk),
+		scanned: make(chan scannedBatch), encoded: make(chan encodedChunk),
 	}
 	for _, d := range to {
 		w.to = append(w.to, &chunkStore{destination: d})
@@ -41,7 +41,7 @@ type chunkWriter struct {
 	table   manifest.Table
 	layout  row.Layout
 	rng     int64
-	scanned chan row.Batch
+	scanned chan scannedBatch
 	encoded chan encodedChunk
 	to      []*chunkStore
 }
@@ -54,10 +54,18 @@ type chunkStore struct {
 	chunks  []manifest.Chunk
 }
 
+// scannedBatch is a row group of a chunk.
+type scannedBatch struct {
+	row.Batch
+	last bool   // of its chunk
+	done func() // gives the chunk's memory back
+}
+
 // encodedChunk is a chunk that is not stored yet.
 type encodedChunk struct {
 	data  []byte
 	chunk manifest.Chunk
+	done  func() // gives its memory back
 }
 
 // send passes a value on to the next step, unless that has ended.
@@ -89,16 +97,35 @@ func received[T any](ctx context.Context, from <-chan T) iter.Seq2[T, error] {
 	}
 }
 
+// scan passes on the row groups of a range. Memory for a chunk is taken before its
+// first row is asked for, and goes with it.
 func (w *chunkWriter) scan(ctx context.Context, r manifest.Range) error {
+	done, err := w.memory.take(ctx, chunkMemory(w.plan.ChunkBytes))
+	if err != nil {
+		return err
+	}
+	var raw, rows int64
 	scan := Scan{Table: w.table, Layout: w.layout, From: r.From, To: r.To, Rows: w.plan.GroupRows, Bytes: w.plan.GroupBytes}
 	for batch, err := range w.From.Scan(ctx, scan) {
 		if err != nil {
 			return err
 		}
 		w.progress.add(w.table.Name, Event{Rows: int64(len(batch.Leaves)), RawBytes: batch.Bytes})
-		if err := send(ctx, w.scanned, batch); err != nil {
+		raw += batch.Bytes
+		rows += int64(len(batch.Leaves))
+		last := raw >= w.plan.ChunkBytes || rows+w.plan.GroupRows > manifest.MaxChunkRows
+		if err := send(ctx, w.scanned, scannedBatch{batch, last, done}); err != nil {
 			return err
 		}
+		if last {
+			raw, rows = 0, 0
+			if done, err = w.memory.take(ctx, chunkMemory(w.plan.ChunkBytes)); err != nil {
+				return err
+			}
+		}
+	}
+	if rows == 0 {
+		done()
 	}
 	close(w.scanned)
 	return nil
@@ -106,7 +133,7 @@ func (w *chunkWriter) scan(ctx context.Context, r manifest.Range) error {
 
 func (w *chunkWriter) encode(ctx context.Context) error {
 	var open *archive.Writer
-	var raw, rows int64
+	var done func()
 	for batch, err := range received(ctx, w.scanned) {
 		if err != nil {
 			return err
@@ -117,21 +144,20 @@ func (w *chunkWriter) encode(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := open.Write(batch); err != nil {
+		if err := open.Write(batch.Batch); err != nil {
 			return err
 		}
-		raw += batch.Bytes
-		rows += int64(len(batch.Leaves))
-		if raw < w.plan.ChunkBytes && rows+w.plan.GroupRows <= manifest.MaxChunkRows {
+		done = batch.done
+		if !batch.last {
 			continue
 		}
-		if err := w.pass(ctx, open); err != nil {
+		if err := w.pass(ctx, open, done); err != nil {
 			return err
 		}
-		open, raw, rows = nil, 0, 0
+		open = nil
 	}
 	if open != nil {
-		if err := w.pass(ctx, open); err != nil {
+		if err := w.pass(ctx, open, done); err != nil {
 			return err
 		}
 	}
@@ -139,12 +165,12 @@ func (w *chunkWriter) encode(ctx context.Context) error {
 	return nil
 }
 
-func (w *chunkWriter) pass(ctx context.Context, open *archive.Writer) error {
+func (w *chunkWriter) pass(ctx context.Context, open *archive.Writer, done func()) error {
 	data, chunk, err := open.Close()
 	if err != nil {
 		return err
 	}
-	return send(ctx, w.encoded, encodedChunk{data, chunk})
+	return send(ctx, w.encoded, encodedChunk{data, chunk, done})
 }
 
 // keep reads each chunk back, stores it in every archive, and only then counts it.
@@ -165,6 +191,7 @@ func (w *chunkWriter) keep(ctx context.Context) error {
 		if err := group.Wait(); err != nil {
 			return err
 		}
+		e.done()
 	}
 	return nil
 }

@@ -40,8 +40,9 @@ type Compare struct {
 	// there is extra, and not named. Nil: none.
 	Suppress *Suppression
 
-	Workers  int // parts of the key space in work at once; 0: DefaultWorkers
-	Limit    int // differences named a table; 0: 20. All are counted
+	Workers  int   // parts of the key space in work at once; 0: DefaultWorkers
+	Memory   int64 // in bytes, as of Export
+	Limit    int   // differences named a table; 0: 20. All are counted
 	Now      func() time.Time
 	Progress func(Event)
 }
@@ -56,6 +57,7 @@ type comparer struct {
 	names    map[string]string // of live tables, by those that were signed
 	renames  []Rename
 	turns    chan struct{} // has one for each part in work, of all tables
+	memory   *budget
 
 	rows     archive.Selection // of what was signed
 	suppress *Suppression      // less these; nil: none
@@ -89,7 +91,7 @@ func (c Compare) Run(ctx context.Context) (*Report, error) {
 	run := &comparer{
 		archive: c.Archive, entry: found, with: c.With, progress: newProgress(c.Progress),
 		limit: orDefault(c.Limit, defaultDifferences), names: map[string]string{}, renames: c.Rename,
-		turns: make(chan struct{}, orDefault(c.Workers, DefaultWorkers)), suppress: c.Suppress,
+		turns: make(chan struct{}, orDefault(c.Workers, DefaultWorkers)), memory: newBudget(c.Memory), suppress: c.Suppress,
 	}
 	if err := run.rename(found, names, c.Rename); err != nil {
 		return nil, fmt.Errorf("snapshot: compare: %w", err)
@@ -305,6 +307,11 @@ func (c *comparer) sum(ctx context.Context, j job) (found TableReport, differs b
 	if !c.whole(j) {
 		return found, true, nil
 	}
+	giveBack, err := c.memory.take(ctx, scanBytes)
+	if err != nil {
+		return found, false, err
+	}
+	defer giveBack()
 	var tree manifest.Tree
 	for batch, err := range c.scan(ctx, j, true) {
 		if err != nil {
@@ -429,6 +436,11 @@ func (c *comparer) pairs(ctx context.Context, j job, left *int64) iter.Seq2[pair
 // differences notes every row that is not in the chunk and in its part alike.
 func (c *comparer) differences(ctx context.Context, j job, found *TableReport) error {
 	found.Rows, found.Counted = 0, 0
+	giveBack, err := c.memory.take(ctx, pairsMemory(j.chunk))
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	var left int64
 	for p, err := range c.pairs(ctx, j, &left) {
 		if err == nil {

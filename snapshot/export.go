@@ -28,8 +28,9 @@ const (
 
 // Export writes a snapshot of tables of From into archives.
 //
-// It holds, for each worker, up to three row groups as Arrow and up to three
-// chunks as Parquet: one of each in every step of scanning, encoding and storing.
+// Without Memory it holds, for each worker, up to three row groups as Arrow and up
+// to three chunks as Parquet: one of each in every step of scanning, encoding and
+// storing.
 type Export struct {
 	From Source
 	// To are the archives to write to, one or more. Every row is read once; each
@@ -42,6 +43,11 @@ type Export struct {
 	Signers []manifest.Signer
 	Tables  []string // their names, at least one
 	Workers int      // ranges in work at once; 0: DefaultWorkers
+
+	// Memory is how many bytes the run is to keep to, if it is given that much to
+	// itself: fewer chunks are in work at once then. One that takes more by itself
+	// still is, alone. 0: no limit but Workers.
+	Memory int64
 
 	ChunkBytes int64 // PlainBuffer bytes of a chunk, MinChunkBytes to MaxChunkBytes; 0: DefaultChunkBytes
 	SplitBytes int64 // size of a range, as the service estimates it; 0: DefaultSplitBytes
@@ -77,6 +83,7 @@ type exporter struct {
 	plan     *manifest.Plan // but for archive and retention, what the plans of all of them say
 	layouts  []row.Layout
 	progress *progress
+	memory   *budget
 }
 
 // Run exports, and returns the snapshot in each archive, in the order of To. The
@@ -101,7 +108,7 @@ func (e Export) Run(ctx context.Context) ([]Exported, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: export: %w", err)
 	}
-	x := &exporter{Export: e, to: to, progress: newProgress(e.Progress)}
+	x := &exporter{Export: e, to: to, progress: newProgress(e.Progress), memory: newBudget(e.Memory)}
 	if err := x.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -258,7 +265,8 @@ func (x *exporter) ranges(ctx context.Context) error {
 	}
 	x.progress.begin("export", total)
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(x.Workers)
+	// One more than can have chunks in work, which waits with its first rows at hand.
+	group.SetLimit(min(x.Workers, 1+x.memory.units(chunkMemory(x.plan.ChunkBytes), x.Workers)))
 	for i, t := range x.plan.Tables {
 		for n := range t.Ranges {
 			group.Go(func() error {

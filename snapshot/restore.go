@@ -80,6 +80,7 @@ type Restore struct {
 	Check    Source   // the same instance as To, for the comparison
 	Journal  *Journal // what an earlier run did; nil: the restore cannot be resumed
 	Workers  int      // chunks in work at once; 0: DefaultWorkers
+	Memory   int64    // in bytes, as of Export
 	Now      func() time.Time
 	Progress func(Event)
 
@@ -102,6 +103,7 @@ type restorer struct {
 	report   *Report
 	progress *progress
 	turns    chan struct{} // has one for each part in work, of all tables
+	memory   *budget
 
 	mu sync.Mutex
 }
@@ -115,7 +117,7 @@ func (r Restore) begin() *restorer {
 	}
 	r.Workers = orDefault(r.Workers, DefaultWorkers)
 	r.Settle = cmp.Or(r.Settle, DefaultSettle)
-	return &restorer{Restore: r, progress: newProgress(r.Progress), turns: make(chan struct{}, r.Workers)}
+	return &restorer{Restore: r, progress: newProgress(r.Progress), turns: make(chan struct{}, r.Workers), memory: newBudget(r.Memory)}
 }
 
 // Run restores. When it returns nil, the rows signed, decoded, acknowledged and
@@ -366,7 +368,7 @@ func (x *restorer) verify(ctx context.Context) error {
 	}
 	check := Verify{
 		Archive: x.From, Snapshot: x.entry.Manifest.Snapshot, Tables: names,
-		Level: Hashes, Workers: x.Workers, Now: x.Now, Progress: x.Restore.Progress, alone: true, rows: x.Rows, suppress: x.Suppress,
+		Level: Hashes, Workers: x.Workers, Memory: x.Memory, Now: x.Now, Progress: x.Restore.Progress, alone: true, rows: x.Rows, suppress: x.Suppress,
 	}
 	if _, err := check.Run(ctx); err != nil {
 		return fmt.Errorf("nothing was written: %w", err)

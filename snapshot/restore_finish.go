@@ -13,7 +13,7 @@ import (
 // comparer returns what holds the target against what was signed.
 func (x *restorer) comparer() *comparer {
 	c := &comparer{
-		archive: x.From, entry: x.entry, with: x.Check, turns: x.turns, limit: defaultDifferences,
+		archive: x.From, entry: x.entry, with: x.Check, turns: x.turns, memory: x.memory, limit: defaultDifferences,
 		progress: x.progress, names: map[string]string{}, rows: x.Rows, suppress: x.Suppress,
 	}
 	for _, t := range x.tables {

@@ -48,6 +48,15 @@ func (x *restorer) generateRows(ctx context.Context, t *restored) error {
 			return err
 		}
 	}
+	var largest int64
+	for _, j := range t.jobs {
+		largest = max(largest, writeMemory(j.chunk))
+	}
+	giveBack, err := x.memory.take(ctx, largest)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	f := newFilling(x, t)
 	most := int64(-1)
 	for idle := 0; ; idle++ {

@@ -134,6 +134,11 @@ func (x *restorer) chunk(ctx context.Context, w task) error {
 // copyRows writes the rows of a chunk that are selected.
 func (x *restorer) copyRows(ctx context.Context, w task) (progressed, error) {
 	var done progressed
+	giveBack, err := x.memory.take(ctx, writeMemory(w.job.chunk))
+	if err != nil {
+		return done, err
+	}
+	defer giveBack()
 	var left int64 // counted ahead: known at the end
 	insert := w.to.live != nil && x.Mode == Insert
 	for record, err := range ahead(ctx, x.selected(ctx, w.to, w.job, &left)) {
@@ -235,6 +240,11 @@ func (x *restorer) repair(ctx context.Context, w task) (progressed, error) {
 	if err != nil || !differs {
 		return progressed{decoded: part.Rows}, err
 	}
+	giveBack, err := x.memory.take(ctx, writeMemory(w.job.chunk))
+	if err != nil {
+		return progressed{}, err
+	}
+	defer giveBack()
 	r := &repairer{x: x, to: w, builder: row.NewBuilder(memory.DefaultAllocator, *w.layout)}
 	for p, err := range run.pairs(ctx, w.job, &r.done.left) {
 		if err == nil {

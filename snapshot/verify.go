@@ -54,6 +54,7 @@ type Verify struct {
 	Require   []Requirement // of each snapshot that is looked at; that it is not met is a problem
 	Stamps    StampCheck    // of time stamps; nil: they are not looked at
 	Workers   int           // chunks in work at once; 0: DefaultWorkers
+	Memory    int64         // in bytes, as of Export
 	Now       func() time.Time
 	Progress  func(Event)
 
@@ -67,6 +68,7 @@ type Verify struct {
 type verifier struct {
 	Verify
 	progress    *progress
+	memory      *budget
 	inspector   archive.Inspector // nil: the store tells nothing of its objects
 	hasSettings bool              // there is a report of the store
 	reading     []job             // the chunks of the snapshot in work
@@ -132,7 +134,7 @@ func (v Verify) begin() *verifier {
 		v.Now = time.Now
 	}
 	v.Workers = orDefault(v.Workers, DefaultWorkers)
-	run := &verifier{Verify: v, progress: newProgress(v.Progress), tableAt: map[string]int{}}
+	run := &verifier{Verify: v, progress: newProgress(v.Progress), memory: newBudget(v.Memory), tableAt: map[string]int{}}
 	run.inspector, _ = v.Archive.Store.(archive.Inspector)
 	run.report = &Report{Kind: "verify", Archive: v.Archive.Policy.ID(), Level: v.Level.String(), Started: stamp(v.Now)}
 	if v.Retention {
@@ -482,6 +484,15 @@ func (v *verifier) chunk(ctx context.Context, j job, sizes map[string]int64) err
 		v.count(j, 0)
 		return nil
 	}
+	size := object.Size
+	if v.Level == Rows {
+		size = rowsMemory(j.chunk)
+	}
+	giveBack, err := v.memory.take(ctx, size)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	data, err := archive.Fetch(ctx, v.Archive.Store, object)
 	if err != nil {
 		return missing(object.Name, err)

@@ -17,6 +17,7 @@ type compareOptions struct {
 	require     requireFlags
 	suppress    []string
 	workers     int
+	memory      memoryFlag
 	receipt     receiptFlags
 	differences int
 }
@@ -42,6 +43,9 @@ list (see: otsnap restore --help); any that is there differs, and is not named.`
 			if err := o.require.ready(cmd); err != nil {
 				return err
 			}
+			if err := o.memory.limit(cmd, o.workers, snapshot.MinMemory); err != nil {
+				return err
+			}
 			return a.compare(cmd.Context(), args[0], args[1], o)
 		},
 	}
@@ -53,6 +57,7 @@ list (see: otsnap restore --help); any that is there differs, and is not named.`
 	o.require.add(cmd, forRequired)
 	addSuppressFlag(cmd, &o.suppress)
 	addWorkersFlag(cmd, &o.workers)
+	o.memory.add(cmd)
 	o.receipt.add(a, cmd)
 	cmd.Flags().IntVar(&o.differences, "differences", 20, "`NUMBER` of differences to name for each table; all are counted")
 	return cmd
@@ -80,7 +85,7 @@ func (a *app) compare(ctx context.Context, location, address string, o compareOp
 	defer receipt.discard()
 	run := snapshot.Compare{
 		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Rename: o.rename, Require: o.require.all(), With: with,
-		Workers: o.workers, Limit: o.differences, Now: a.now, Progress: shown.Event,
+		Workers: o.workers, Memory: o.memory.granted, Limit: o.differences, Now: a.now, Progress: shown.Event,
 	}
 	if len(o.suppress) > 0 {
 		entry, err := from.Find(ctx, o.snapshot)

@@ -23,6 +23,7 @@ type exportOptions struct {
 	keys      []string
 	tables    []string
 	workers   int
+	memory    memoryFlag
 	chunkSize size
 	splitSize size
 	resume    string
@@ -68,6 +69,9 @@ file given by --credentials. It needs to read, describe and list tables.`,
 			if err := o.check(cmd, args[1:]); err != nil {
 				return err
 			}
+			if err := o.memory.limit(cmd, o.workers, snapshot.ExportMemory(int64(o.chunkSize))); err != nil {
+				return err
+			}
 			return a.export(cmd.Context(), args[0], args[1:], o)
 		},
 	}
@@ -79,6 +83,7 @@ file given by --credentials. It needs to read, describe and list tables.`,
 	a.addPassphraseFlag(cmd)
 	addTableFlag(cmd, &o.tables)
 	addWorkersFlag(cmd, &o.workers)
+	o.memory.add(cmd)
 	cmd.Flags().Var(&o.chunkSize, "chunk-size", "size of a chunk's rows before compression")
 	cmd.Flags().Var(&o.splitSize, "split-size", "size of the part of a table one worker reads")
 	cmd.Flags().StringVar(&o.resume, "resume", "", "go on with the unfinished export `ID`, or with the last one (write --resume=ID), as it was planned: tables and sizes given now do not count")
@@ -112,7 +117,7 @@ func addTableFlag(cmd *cobra.Command, tables *[]string) {
 }
 
 func addWorkersFlag(cmd *cobra.Command, workers *int) {
-	cmd.Flags().IntVar(workers, "workers", snapshot.DefaultWorkers, "`NUMBER` of chunks in work at once; memory grows with it")
+	cmd.Flags().IntVar(workers, "workers", snapshot.DefaultWorkers, "`NUMBER` of chunks in work at once")
 }
 
 func (a *app) export(ctx context.Context, address string, locations []string, o exportOptions) error {
@@ -151,7 +156,7 @@ func (a *app) export(ctx context.Context, address string, locations []string, o 
 	defer shown.Close()
 	run := snapshot.Export{
 		From: from, To: archives, Signers: signing,
-		Workers: o.workers, ChunkBytes: int64(o.chunkSize), SplitBytes: int64(o.splitSize), Resume: o.resume,
+		Workers: o.workers, Memory: o.memory.granted, ChunkBytes: int64(o.chunkSize), SplitBytes: int64(o.splitSize), Resume: o.resume,
 		Mode: o.lock.mode.Mode, Retain: o.lock.retain.Period,
 		Tool: "otsnap " + version, Build: build().String(), Now: a.now, Progress: shown.Event,
 	}

@@ -43,6 +43,7 @@ type restoreOptions struct {
 	plan      string
 	digest    digest
 	workers   int
+	memory    memoryFlag
 	resume    bool
 	state     string
 }
@@ -101,6 +102,9 @@ export; it needs to create, describe, update, write and read tables.`,
 			if err := o.check(cmd); err != nil {
 				return err
 			}
+			if err := o.memory.limit(cmd, o.workers, snapshot.MinMemory); err != nil {
+				return err
+			}
 			return a.restore(cmd.Context(), args[0], args[1], o)
 		},
 	}
@@ -131,6 +135,7 @@ export; it needs to create, describe, update, write and read tables.`,
 	f.BoolVar(&o.resume, "resume", false, "go on with the restore that was interrupted, if one was")
 	f.StringVar(&o.state, "state", "", "state `FILE`, or the address of an archive to keep it in (default: a file for this snapshot, tables and instance in your configuration)")
 	addWorkersFlag(cmd, &o.workers)
+	o.memory.add(cmd)
 	return cmd
 }
 
@@ -262,7 +267,7 @@ func (o *restoreOptions) run(ctx context.Context, from *opened) (snapshot.Restor
 		From: from.Archive, Snapshot: entry.Manifest.Snapshot, Tables: tables, Rename: o.rename, Rows: rows, Suppress: suppress,
 		Mode: snapshot.RestoreMode(o.mode), DeleteExtra: o.extra, AllowSource: o.over,
 		Generate: o.increment == "regenerate", Encryption: o.encrypt.by(o.role), WithoutIndexes: o.noIndexes,
-		Require: o.require.all(), PlanDigest: o.digest.Hash, Workers: o.workers,
+		Require: o.require.all(), PlanDigest: o.digest.Hash, Workers: o.workers, Memory: o.memory.granted,
 	}
 	head = snapshot.JournalHead{Archive: from.Policy.ID(), Snapshot: entry.Manifest.Snapshot, Tables: tables, Targets: r.Targets(tables)}
 	return r, head, nil

@@ -16,6 +16,7 @@ type verifyOptions struct {
 	level    string
 	require  requireFlags
 	workers  int
+	memory   memoryFlag
 
 	retention bool
 	receipt   receiptFlags
@@ -64,6 +65,9 @@ found, also if it found problems; see otsnap receipts --help.`,
 			if err := o.require.ready(cmd); err != nil {
 				return err
 			}
+			if err := o.memory.limit(cmd, o.workers, snapshot.MinMemory); err != nil {
+				return err
+			}
 			return a.verify(cmd.Context(), args[0], o)
 		},
 	}
@@ -71,6 +75,7 @@ found, also if it found problems; see otsnap receipts --help.`,
 	addSnapshotFlag(cmd, &o.snapshot, "all of them")
 	addTableFlag(cmd, &o.tables)
 	addWorkersFlag(cmd, &o.workers)
+	o.memory.add(cmd)
 	o.require.add(cmd, "time stamps have to lead to; they are checked then")
 	cmd.Flags().StringVar(&o.level, "level", snapshot.Hashes.String(), "how deep: objects, hashes or rows")
 	o.receipt.add(a, cmd)
@@ -104,7 +109,7 @@ func (a *app) verify(ctx context.Context, location string, o verifyOptions) erro
 	defer shown.Close()
 	report, err := snapshot.Verify{
 		Archive: from.Archive, Snapshot: o.snapshot, Tables: o.tables, Level: level, Retention: o.retention, Require: o.require.all(),
-		Stamps: stampCheck(o.require.roots), Workers: o.workers, Now: a.now, Progress: shown.Event,
+		Stamps: stampCheck(o.require.roots), Workers: o.workers, Memory: o.memory.granted, Now: a.now, Progress: shown.Event,
 	}.Run(ctx)
 	shown.Close()
 	return a.conclude(ctx, from, report, receipt.keep(ctx, report, err))
