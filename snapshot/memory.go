@@ -9,7 +9,7 @@ import (
 
 // MinMemory is the least Memory that an export, a verification, a restore and a
 // comparison keep to with chunks of DefaultChunkBytes.
-const MinMemory = 384 << 20
+const MinMemory = 448 << 20
 
 // What things take, measured on rows that do not compress.
 const (
@@ -23,7 +23,7 @@ const (
 // in whole MiB.
 func ExportMemory(chunkBytes int64) int64 {
 	const mib = 1 << 20
-	return max(MinMemory, ((chunkMemory(chunkBytes)/5+1)*8+mib-1)/mib*mib)
+	return max(MinMemory, (2*chunkMemory(chunkBytes)+mib-1)/mib*mib)
 }
 
 // chunkMemory is what a chunk takes from its first row until it is stored: twice
@@ -51,14 +51,14 @@ type budget struct {
 	left *semaphore.Weighted
 }
 
-// newBudget returns what can be given out of memory, in bytes; 0: no limit. Three
-// eighths stay for all that is not counted, and for what is no longer used and not yet
+// newBudget returns what can be given out of memory, in bytes; 0: no limit. Half of it
+// stays for all that is not counted, and for what is no longer used and not yet
 // free: a chunk is one piece, and the runtime makes room behind time.
 func newBudget(memory int64) *budget {
 	if memory <= 0 {
 		return nil
 	}
-	size := max(1, memory/8*5)
+	size := max(1, memory/2)
 	return &budget{size, semaphore.NewWeighted(size)}
 }
 

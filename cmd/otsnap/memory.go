@@ -21,7 +21,7 @@ type memoryFlag struct {
 }
 
 func (f *memoryFlag) add(cmd *cobra.Command) {
-	cmd.Flags().Var(f, "memory", "memory to keep to, `SIZE` of at least 384MiB; fewer chunks are in work at once where it takes that (default 1280MiB, with more than four workers 320MiB for each)")
+	cmd.Flags().Var(f, "memory", "memory to keep to, `SIZE` of at least 448MiB; fewer chunks are in work at once where it takes that (default 1280MiB, with more than four workers 320MiB for each)")
 }
 
 func (f *memoryFlag) String() string {
@@ -36,7 +36,7 @@ func (f *memoryFlag) String() string {
 func (f *memoryFlag) limit(cmd *cobra.Command, workers int, least int64) error {
 	memory := int64(f.size)
 	if memory == 0 {
-		each := least * 5 / 6 // 320 MiB, with chunks of no unusual size
+		each := least * 5 / 7 // 320 MiB, with chunks of no unusual size
 		memory = max(defaultMemory, least, each*int64(min(workers, math.MaxInt32)))
 	}
 	if memory < least {

@@ -38,7 +38,7 @@ func TestMemoryIsKeptTo(t *testing.T) {
 	k.env = []string{"OTSNAP_TRUST=" + file("trust")}
 	k.must("key", "gen", "--out", file("key"))
 	k.must("init", file("archive"), "--key", file("key"))
-	const memory = 384
+	const memory = 448
 	flags := []string{"--workers", "16", "--memory", fmt.Sprintf("%dMiB", memory), "--quiet"}
 	commands := [][]string{
 		{"export", front.URL + "?instance=source", file("archive"), "--key", file("key"), "--split-size", "64MiB"},
