@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/otsnap/otsnap/archive"
 	"github.com/otsnap/otsnap/manifest"
@@ -123,6 +124,11 @@ func (s *Suppression) add(line []byte) error {
 		return fmt.Errorf("more than %d entries: %w", MaxSuppressed, manifest.ErrLimit)
 	}
 	t := s.tables[e.table]
+	for name := range s.tables {
+		if t == nil && strings.EqualFold(name, e.table) {
+			return fmt.Errorf("table %s: the snapshot has %s; write its name as it is there: %w", e.table, name, ErrWish)
+		}
+	}
 	if t == nil {
 		s.others++
 		s.absent[e.table] = true
@@ -195,6 +201,12 @@ func (s *Suppression) check(m *manifest.Manifest) error {
 		return fmt.Errorf("snapshot: the lists of rows that must not come back were read for snapshot %s, not for %s: %w", s.snapshot, m.Snapshot, ErrWish)
 	}
 	return nil
+}
+
+// Absent returns the tables the lists name and the snapshot does not have, in order,
+// and how many entries do.
+func (s *Suppression) Absent() (tables []string, entries int64) {
+	return slices.Sorted(maps.Keys(s.absent)), int64(s.others)
 }
 
 // tell notes in a report which lists were used.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"time"
 
 	"github.com/otsnap/otsnap/archive"
@@ -16,7 +17,7 @@ import (
 
 // anchorFlags say what to hold an archive against, beside the trust file.
 type anchorFlags struct {
-	seq    int64
+	seq    number
 	digest digest
 	places []string
 
@@ -24,21 +25,39 @@ type anchorFlags struct {
 }
 
 func (f *anchorFlags) add(cmd *cobra.Command) {
-	cmd.Flags().Int64Var(&f.seq, "expect-seq", 0, "refuse an archive that ends before this `NUMBER` of a snapshot")
+	cmd.Flags().Var(&f.seq, "expect-seq", "refuse an archive that ends before this `NUMBER` of a snapshot")
 	cmd.Flags().Var(&f.digest, "expect-sha256", "refuse one whose manifest with that number, or else each of them, has another digest")
 	cmd.Flags().StringArrayVar(&f.places, "anchor", nil, "hold it against the signed heads in this `PLACE`, as of: otsnap anchor record (repeat for more)")
 }
 
 // expected is what the user typed that the archive has to hold.
 func (f *anchorFlags) expected() ([]manifest.Anchor, error) {
-	if f.seq < 0 || f.seq > manifest.MaxSeq {
-		return nil, misused("--expect-seq %d: snapshots are numbered 1 to %d", f.seq, manifest.MaxSeq)
-	}
 	if f.seq == 0 && f.digest.IsZero() {
 		return nil, nil
 	}
-	return []manifest.Anchor{{Source: "command line", Seq: f.seq, Digest: f.digest.Hash}}, nil
+	return []manifest.Anchor{{Source: "command line", Seq: int64(f.seq), Digest: f.digest.Hash}}, nil
 }
+
+// number is a flag for the number of a snapshot; 0: not given.
+type number int64
+
+func (n *number) String() string {
+	if *n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(int64(*n), 10)
+}
+
+func (n *number) Set(text string) error {
+	parsed, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || parsed < 1 || parsed > manifest.MaxSeq {
+		return fmt.Errorf("snapshots are numbered 1 to %d", manifest.MaxSeq)
+	}
+	*n = number(parsed)
+	return nil
+}
+
+func (n *number) Type() string { return "NUMBER" }
 
 // secondPlace is where heads of an archive are kept: elsewhere.
 type secondPlace struct {

@@ -93,7 +93,7 @@ func (a *app) compare(ctx context.Context, location, address string, o compareOp
 			return err
 		}
 		run.Snapshot = entry.Manifest.Snapshot
-		if run.Suppress, err = suppression(entry, o.suppress); err != nil {
+		if run.Suppress, err = a.suppression(entry, o.suppress); err != nil {
 			return err
 		}
 	}

@@ -86,8 +86,8 @@ func (a *app) openForWriting(ctx context.Context, location string, flags archive
 	}
 	opening, err := snapshot.Open(ctx, store, trust)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && max(trust.Seq, flags.seq) > 0:
-		return nil, where.archiveGone(max(trust.Seq, flags.seq), err)
+	case errors.Is(err, fs.ErrNotExist) && max(trust.Seq, int64(flags.seq)) > 0:
+		return nil, where.archiveGone(max(trust.Seq, int64(flags.seq)), err)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, where.noArchive(location, fmt.Errorf("%s: %w", where.name, err))
 	}

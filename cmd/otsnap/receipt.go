@@ -201,10 +201,15 @@ func (r *receipt) keep(ctx context.Context, report *snapshot.Report, outcome err
 	case err == nil:
 		return outcome
 	case outcome == nil:
-		return err
+		return unreceipted{err}
 	}
 	return beside{outcome, err}
 }
+
+// unreceipted is what went wrong with the receipt of a run that itself went well.
+type unreceipted struct{ error }
+
+func (u unreceipted) Unwrap() error { return u.error }
 
 // beside is the outcome of a run, and what else went wrong: that is told, and does not
 // say what the outcome means.

@@ -259,7 +259,7 @@ func (o *restoreOptions) run(ctx context.Context, from *opened) (snapshot.Restor
 	if err != nil {
 		return snapshot.Restore{}, head, err
 	}
-	suppress, err := suppression(entry, o.suppress)
+	suppress, err := from.app.suppression(entry, o.suppress)
 	if err != nil {
 		return snapshot.Restore{}, head, err
 	}

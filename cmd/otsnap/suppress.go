@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"github.com/otsnap/otsnap/cmd/otsnap/internal/console"
 	"github.com/otsnap/otsnap/snapshot"
@@ -13,7 +14,8 @@ func addSuppressFlag(cmd *cobra.Command, files *[]string) {
 }
 
 // suppression reads the lists of rows that must not come back; nil: there are none.
-func suppression(entry snapshot.Entry, files []string) (*snapshot.Suppression, error) {
+// What they name and the snapshot does not have is told before anything is written.
+func (a *app) suppression(entry snapshot.Entry, files []string) (*snapshot.Suppression, error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
@@ -27,6 +29,11 @@ func suppression(entry snapshot.Entry, files []string) (*snapshot.Suppression, e
 		lists = append(lists, snapshot.List{Name: path, From: file})
 	}
 	s, err := snapshot.ReadSuppression(entry.Manifest, lists...)
+	if err == nil {
+		if tables, n := s.Absent(); n > 0 {
+			a.warn("the lists name tables that snapshot %d does not have, in %s, which mean nothing for it: %s", entry.Manifest.Seq, entries(n), strings.Join(tables, ", "))
+		}
+	}
 	return s, advise(err, "nothing was read or written but the list: mend it, and give the same command again; how it is written: otsnap restore --help")
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/otsnap/otsnap/snapshot"
@@ -129,9 +130,10 @@ func (a *app) conclude(ctx context.Context, archive *opened, report *snapshot.Re
 			return err
 		}
 	}
-	if err != nil {
-		return archive.explainRequired(ctx, err)
+	// Who can spoil a receipt is not to keep this machine from remembering what it saw.
+	var only unreceipted
+	if err == nil || errors.As(err, &only) {
+		archive.rememberNewest(ctx)
 	}
-	archive.rememberNewest(ctx)
-	return nil
+	return archive.explainRequired(ctx, err)
 }
